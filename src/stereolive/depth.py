@@ -1,0 +1,200 @@
+"""From the network's disparity to depth information, and what can be read off it: distance, relief, planarity.
+
+The grid of all maps is the depth network's output grid: G = S / 2 cells over the crop of the first view, cell centres
+at crop pixels ``2 g + 0.5``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stereolive.rig import Rig
+from stereolive.types import DepthInformation, FaceCrop, Location
+
+FloatArray = NDArray[np.float32]
+
+LIVENESS_CHANNELS = (
+    "relative_depth",
+    "depth_sd",
+    "disparity_sd",
+    "first_blue",
+    "first_green",
+    "first_red",
+    "second_blue",
+    "second_green",
+    "second_red",
+    "inside",
+    "side",
+    "distance",
+    "first_is_visible",
+    "second_is_visible",
+)
+"""The liveness model's input channels, in order; ``liveness_input`` says what each holds."""
+
+NEAREST_MM, FARTHEST_MM = 50.0, 5000.0
+FACE_RADIUS = 0.28
+"""Of the circle that a face fills, per side of its crop."""
+
+
+def depth_information(crop: FaceCrop, disparity_px: FloatArray, disparity_sd_px: FloatArray) -> DepthInformation:
+    """Depth in mm with its standard deviation, and both views on one grid.
+
+    ``disparity_px`` and ``disparity_sd_px`` are (G, G) in crop pixels, relative to ``crop.shift_px``.
+    Z = f b / D, and to first order sd(Z) = Z sd(D) / D.
+    """
+    smallest = crop.focal_times_baseline / FARTHEST_MM
+    largest = crop.focal_times_baseline / NEAREST_MM
+    full = np.clip(crop.shift_px + disparity_px / crop.scale, smallest, largest)
+    depth_mm = (crop.focal_times_baseline / full).astype(np.float32)
+    depth_sd_mm = (depth_mm * (disparity_sd_px / crop.scale) / full).astype(np.float32)
+    grid = disparity_px.shape[0]
+    first = cv2.resize(crop.first, (grid, grid), interpolation=cv2.INTER_AREA)
+    second = cv2.resize(crop.second, (grid, grid), interpolation=cv2.INTER_AREA)
+    ys, xs = np.mgrid[:grid, :grid].astype(np.float32)
+    laid = cv2.remap(
+        second,
+        xs - disparity_px.astype(np.float32) * grid / crop.size,
+        ys,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+    )
+    return DepthInformation(
+        disparity_px,
+        disparity_sd_px,
+        depth_mm,
+        depth_sd_mm,
+        _unit(first),
+        _unit(laid),
+        crop,
+    )
+
+
+def grid_from_rectified(info: DepthInformation) -> NDArray[np.float64]:
+    """Affine (2, 3) from the first rectified view to the grid of the maps."""
+    ratio = info.depth_mm.shape[0] / info.crop.size
+    affine: NDArray[np.float64] = info.crop.first_crop_from_rectified * ratio
+    affine[:, 2] += (ratio - 1) / 2
+    return affine
+
+
+def depth_on_first_image_mm(info: DepthInformation | None, rig: Rig) -> FloatArray:
+    """Depth (H, W) on the first image's pixels and along its axis; 0 outside the crop, and all 0 without ``info``."""
+    if info is None:
+        return np.zeros((rig.first.height, rig.first.width), np.float32)
+    return rig.rectification.first_depth_mm(info.depth_mm, grid_from_rectified(info))
+
+
+def liveness_input(info: DepthInformation) -> FloatArray:
+    """The liveness model's input (C, G, G), turned upright, channels as in ``LIVENESS_CHANNELS``.
+
+    - ``relative_depth``: (Z - the face's median Z) / 50 mm, held within +-3;
+    - ``depth_sd``: its standard deviation / 20 mm, and ``disparity_sd``: that of the disparity in crop pixels / 4, both
+      within 0..3: the first says what is known of the shape, the second whether the views match;
+    - ``first_*``, ``second_*``: both views, divided by their mean brightness over the face, halved, within 0..2. A
+      shared factor for the three colours keeps their proportion;
+    - ``inside``: 1 within the crop, 0 where turning upright brought in nothing;
+    - ``side``: the crop's side / 250 mm, a life-size face being near 1; ``distance``: Z / 1 m; and the two spectra as 0
+      or 1.
+    """
+    grid = info.depth_mm.shape[0]
+    face = face_ellipse(grid)
+    distance_mm = float(np.median(info.depth_mm[face]))
+    side_mm = info.crop.size / info.crop.scale * distance_mm / info.crop.focal_px
+    maps = np.empty((grid, grid, 10), np.float32)
+    maps[:, :, 0] = np.clip((info.depth_mm - distance_mm) / 50, -3, 3)
+    maps[:, :, 1] = np.clip(info.depth_sd_mm / 20, 0, 3)
+    maps[:, :, 2] = np.clip(info.disparity_sd_px / 4, 0, 3)
+    for start, view in ((3, info.first), (6, info.second)):
+        level = max(float(view[face].mean()), 0.01)
+        maps[:, :, start : start + 3] = np.clip(view * (0.5 / level), 0, 2)
+    maps[:, :, 9] = 1
+    if abs(info.crop.roll_deg) > 0.5:
+        maps = _upright(maps, info.crop.roll_deg)
+    constants = (
+        min(side_mm / 250, 4.0),
+        min(distance_mm / 1000, 4.0),
+        float(info.crop.first_spectrum == "visible"),
+        float(info.crop.second_spectrum == "visible"),
+    )
+    planes = np.broadcast_to(np.array(constants, np.float32)[:, None, None], (4, grid, grid))
+    return np.concatenate([maps.transpose(2, 0, 1), planes]).astype(np.float32)
+
+
+def _unit(image: NDArray[np.generic]) -> FloatArray:
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def _upright(maps: NDArray[np.float32], roll_deg: float) -> NDArray[np.float32]:
+    grid = maps.shape[0]
+    middle = (grid - 1) / 2
+    # OpenCV's positive angle turns counter-clockwise as seen; the content leans clockwise by roll_deg.
+    turn = cv2.getRotationMatrix2D((middle, middle), roll_deg, 1.0)
+    # warpAffine takes at most four channels.
+    parts = [
+        cv2.warpAffine(np.ascontiguousarray(maps[:, :, i : i + 2]), turn, (grid, grid), flags=cv2.INTER_LINEAR)
+        for i in range(0, maps.shape[2], 2)
+    ]
+    return cast(NDArray[np.float32], np.concatenate(parts, axis=2))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a person can check of a face's depth."""
+
+    distance_mm: float  # median over the face, along the rectified axis (the detector turns it into the first sensor's)
+    relief_mm: float  # between the 5th and the 95th percentile over the face, after the best plane is taken out
+    plane_residual_mm: float  # root of the mean square distance from that plane
+    depth_sd_mm: float  # median standard deviation over the face
+    disparity_sd_px: float  # the same in crop pixels
+    eye_distance_mm: float | None  # between the two eye landmarks
+
+
+def shape_of_face(info: DepthInformation, location: Location) -> Shape:
+    """Distance, relief, planarity and eye distance from depth, each depth weighed by its certainty."""
+    grid = info.depth_mm.shape[0]
+    face = face_ellipse(grid)
+    depth = info.depth_mm[face].astype(np.float64)
+    sd = np.maximum(info.depth_sd_mm[face].astype(np.float64), 0.5)
+    distance_mm = float(np.median(depth))
+    ys, xs = np.nonzero(face)
+    design = np.stack([xs - grid / 2, ys - grid / 2, np.ones(len(xs))], axis=1)
+    root = (1 / sd)[:, None]
+    plane, *_ = np.linalg.lstsq(design * root, depth * root[:, 0], rcond=None)
+    residual = depth - design @ plane
+    low, high = np.percentile(residual, (5, 95))
+    return Shape(
+        distance_mm,
+        float(high - low),
+        float(math.sqrt(np.average(residual**2, weights=1 / sd**2))),
+        float(np.median(sd)),
+        float(np.median(info.disparity_sd_px[face])),
+        _eye_distance_mm(info, location),
+    )
+
+
+def _eye_distance_mm(info: DepthInformation, location: Location) -> float | None:
+    """Distance between the eyes by their place and the depth there; None without a face in the first view."""
+    if location.face_first is None or location.rectified_landmarks_first is None:
+        return None
+    crop = info.crop
+    eyes = (
+        location.rectified_landmarks_first[:2] @ crop.first_crop_from_rectified[:, :2].T
+        + crop.first_crop_from_rectified[:, 2]
+    )
+    grid = info.depth_mm.shape[0]
+    cells = np.clip(np.rint((eyes + 0.5) * grid / crop.size - 0.5).astype(int), 1, grid - 2)
+    depths = np.array([np.median(info.depth_mm[y - 1 : y + 2, x - 1 : x + 2]) for x, y in cells])
+    across = (eyes[1] - eyes[0]) / crop.scale / crop.focal_px * depths.mean()
+    return float(math.sqrt(across @ across + (depths[1] - depths[0]) ** 2))
+
+
+def face_ellipse(grid: int) -> NDArray[np.bool_]:
+    """Which cells (G, G) of a crop's grid the face fills."""
+    ys, xs = (np.mgrid[:grid, :grid] - (grid - 1) / 2) / grid
+    return np.asarray(xs**2 + ys**2 < FACE_RADIUS**2, np.bool_)

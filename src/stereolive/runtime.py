@@ -1,0 +1,89 @@
+"""Arrays in, arrays out: an exported network behind ONNX Runtime or OpenVINO."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from stereolive.errors import InputError, MissingExtraError, ModelError
+
+FloatArray = NDArray[np.float32]
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+class Network:
+    """One exported network; may be run by several threads at once.
+
+    ``threads``: how many one run may use, 0 for as many as there are cores. Raises ModelError where the file is no
+    network, MissingExtraError where OpenVINO is asked for and not installed.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0, runtime: str = "onnxruntime") -> None:
+        if runtime not in RUNTIMES:
+            raise InputError(f"runtime: expected one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        if threads < 0:
+            raise InputError(f"threads: expected 0 or more, got {threads}")
+        backend = _OnnxRuntime if runtime == "onnxruntime" else _OpenVino
+        self._backend: _OnnxRuntime | _OpenVino = backend(Path(path), threads)
+
+    def run(self, *inputs: FloatArray) -> list[FloatArray]:
+        """The network's outputs, in its order, for its inputs in its order."""
+        return self._backend.run([np.ascontiguousarray(array, np.float32) for array in inputs])
+
+
+def planes(image: NDArray[np.uint8]) -> FloatArray:
+    """A crop (S, S, 3) as the networks take it: (1, 3, S, S) in 0..1."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+
+
+class _OnnxRuntime:
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin between two runs would take the cores from everything else in the process.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has no common base for its errors
+            raise ModelError(f"network {path}: cannot be loaded ({_first_line(error)})") from None
+        self._names = [entry.name for entry in self._session.get_inputs()]
+
+    def run(self, inputs: list[FloatArray]) -> list[FloatArray]:
+        outputs: list[FloatArray] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        return outputs
+
+
+class _OpenVino:
+    def __init__(self, path: Path, threads: int) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise MissingExtraError("The OpenVINO runtime", "openvino") from None
+        # Its default of bfloat16 where the processor has it would cost a tenth of a pixel.
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        except Exception as error:
+            raise ModelError(f"network {path}: cannot be loaded ({_first_line(error)})") from None
+        self._requests = threading.local()
+
+    def run(self, inputs: list[FloatArray]) -> list[FloatArray]:
+        # A request holds the buffers of one run, so each thread has its own.
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        request.infer(inputs)
+        return [np.array(request.get_output_tensor(i).data) for i in range(len(self._compiled.outputs))]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,190 @@
+"""A model is a folder: the two networks, and ``manifest.json``, which says how to use them and what they can do.
+
+::
+
+    my-model/
+      depth.onnx      first, second (B, 3, S, S) in 0..1 -> disparity_px, disparity_sd_px (B, 1, S/2, S/2)
+      liveness.onnx   channels (B, C, S/2, S/2) -> logit (B,)
+      manifest.json   format, name, version, preprocessing, threshold, operating points, metrics, training, sha256,
+      licence
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from stereolive.errors import ModelError
+
+MODEL_FORMAT = "stereolive-model/1"
+DEPTH_FILE, LIVENESS_FILE, MANIFEST_FILE = "depth.onnx", "liveness.onnx", "manifest.json"
+MAX_MANIFEST_BYTES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """What ``manifest.json`` says, checked, and where the networks are.
+
+    ``preprocessing`` holds at least ``crop_size_px`` and ``liveness_channels``. ``threshold`` is the score from which
+    on a presentation is taken for bona fide; ``operating_points`` are others, each with the rates that it had on
+    validation subjects.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    preprocessing: Mapping[str, Any]
+    threshold: float
+    operating_points: tuple[Mapping[str, Any], ...] = ()
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "unstated"
+
+    @property
+    def depth_path(self) -> Path:
+        return self.folder / DEPTH_FILE
+
+    @property
+    def liveness_path(self) -> Path:
+        return self.folder / LIVENESS_FILE
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops that the depth network takes, in pixels."""
+        return int(self.preprocessing["crop_size_px"])
+
+    @property
+    def liveness_channels(self) -> tuple[str, ...]:
+        """Names of the liveness model's input channels, in order."""
+        return tuple(self.preprocessing["liveness_channels"])
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Model:
+        """Read and verify a model folder: format, completeness, and every file's hash. Raises ModelError."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ModelError(f"model {folder}: there is no such folder")
+        data = _read_manifest(folder)
+        if data.get("format") != MODEL_FORMAT:
+            raise ModelError(f"model {folder}: expected format {MODEL_FORMAT}, got {data.get('format')!r}")
+        hashes = _value(folder, data, "sha256", dict)
+        for name in (DEPTH_FILE, LIVENESS_FILE):
+            if not (folder / name).is_file():
+                raise ModelError(f"model {folder}: {name} is missing")
+            if hashes.get(name) != sha256(folder / name):
+                raise ModelError(
+                    f"model {folder}: {name} was altered or is incomplete (its sha256 differs from the manifest's)"
+                )
+        threshold = data.get("threshold")
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+            raise ModelError(f"model {folder}: threshold: expected a number from 0 to 1, got {threshold!r}")
+        preprocessing = _value(folder, data, "preprocessing", dict)
+        size = preprocessing.get("crop_size_px")
+        if isinstance(size, bool) or not isinstance(size, int) or not 32 <= size <= 2048:
+            raise ModelError(f"model {folder}: crop_size_px: expected a whole number of pixels, got {size!r}")
+        channels = preprocessing.get("liveness_channels")
+        if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
+            raise ModelError(f"model {folder}: liveness_channels: expected a list of names, got {channels!r}")
+        return cls(
+            folder,
+            _value(folder, data, "name", str),
+            _value(folder, data, "version", str),
+            preprocessing,
+            float(threshold),
+            tuple(data.get("operating_points", ())),
+            data.get("quality", {}),
+            data.get("metrics", {}),
+            data.get("training", {}),
+            str(data.get("licence", "unstated")),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest, with the hashes of the files as they now are."""
+        return {
+            "format": MODEL_FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "licence": self.licence,
+            "preprocessing": dict(self.preprocessing),
+            "threshold": self.threshold,
+            "operating_points": [dict(point) for point in self.operating_points],
+            "quality": dict(self.quality),
+            "metrics": dict(self.metrics),
+            "training": dict(self.training),
+            "sha256": {name: sha256(self.folder / name) for name in (DEPTH_FILE, LIVENESS_FILE)},
+        }
+
+    def save(self, folder: str | Path) -> Model:
+        """Write the model to ``folder``, whole or not at all; what was there is replaced. Returns the model as it now
+        is there."""
+        target = Path(folder)
+        if not re.fullmatch(r"[\w.+-]+", self.name):
+            raise ModelError(f"name: expected letters, digits, dots and dashes, got {self.name!r}")
+        if not math.isfinite(self.threshold):
+            raise ModelError(f"threshold: expected a number from 0 to 1, got {self.threshold!r}")
+        if target.exists() and not (target / MANIFEST_FILE).is_file() and any(target.iterdir()):
+            raise ModelError(f"model {target}: the folder holds something else than a model; choose another")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            for name in (DEPTH_FILE, LIVENESS_FILE):
+                shutil.copyfile(self.folder / name, aside / name)
+            text = json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n"
+            (aside / MANIFEST_FILE).write_text(text, "utf-8")
+            aside.chmod(0o755)
+            if target.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+                target.replace(old / target.name)
+                aside.replace(target)
+                shutil.rmtree(old)
+            else:
+                aside.replace(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return Model.load(target)
+
+
+def released_model() -> Path:
+    """The folder of the model that comes with the package."""
+    folder = Path(str(resources.files("stereolive"))) / "model"
+    if not folder.is_dir():
+        raise ModelError("this installation comes without a model; name a model folder")
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_FILE
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ModelError(f"model {folder}: {MANIFEST_FILE} is larger than {MAX_MANIFEST_BYTES} bytes")
+        data = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"model {folder}: {MANIFEST_FILE} cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelError(f"model {folder}: {MANIFEST_FILE} is not JSON ({str(error)[:80]})") from None
+    if not isinstance(data, dict):
+        raise ModelError(f"model {folder}: {MANIFEST_FILE} is not a JSON object")
+    return data
+
+
+def _value(folder: Path, data: dict[str, Any], name: str, kind: type) -> Any:
+    value = data.get(name)
+    if not isinstance(value, kind):
+        raise ModelError(f"model {folder}: {name}: is missing or of the wrong kind")
+    return value

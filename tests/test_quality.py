@@ -1,0 +1,126 @@
+"""What makes an answer impossible."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from stereolive.errors import ModelError
+from stereolive.explain import SIGNS, UNREADABLE, explain
+from stereolive.faces import cut, locate
+from stereolive.quality import ADVICE, QualityThresholds, crop_fault, pair_fault, view_fault
+from stereolive.rig import Camera, Rig
+from stereolive.types import Face, ImageArray
+
+LIMITS = QualityThresholds()
+RNG = np.random.default_rng(5)
+MATRIX = np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]])
+
+
+def scene(seed: int = 0) -> ImageArray:
+    """Something with structure of all sizes, as a room has."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        cv2.resize(rng.uniform(0, 1, (n * 3 // 4, n)), (640, 480), interpolation=cv2.INTER_CUBIC) for n in (8, 24, 72)
+    ]
+    return np.clip(40 + 130 * sum(layers) / len(layers), 0, 255).astype(np.uint8)
+
+
+def noise(mean: float, sd: float) -> ImageArray:
+    return np.clip(RNG.normal(mean, sd, (480, 640)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (scene(), None),
+        (cv2.cvtColor(scene(), cv2.COLOR_GRAY2BGR), None),
+        ((scene() // 12).astype(np.uint8), None),  # dim, yet there is something to see
+        (scene().astype(np.uint16) * 4, None),  # ten bits
+        (np.zeros((480, 640), np.uint8), "first_too_dark"),
+        (np.zeros((480, 640), np.uint16), "first_too_dark"),
+        (noise(4, 2), "first_too_dark"),  # a dark frame's noise is no picture
+        (RNG.integers(0, 24, (480, 640)).astype(np.uint16), "first_too_dark"),  # the same with ten bits
+        (np.full((480, 640), 255, np.uint8), "first_saturated"),
+        (np.full((480, 640, 3), 250, np.uint8), "first_saturated"),
+        (np.full((480, 640), 128, np.uint8), "first_no_signal"),  # a blank
+        (noise(128, 60), "first_no_signal"),  # a loose cable
+        (RNG.integers(0, 1024, (480, 640)).astype(np.uint16), "first_no_signal"),
+    ],
+)
+def test_a_sensor_that_cannot_see(image: ImageArray, expected: str | None) -> None:
+    assert view_fault(image, "first", LIMITS) == expected
+
+
+def rig() -> Rig:
+    camera = Camera("visible", 640, 480, MATRIX, np.zeros(5))
+    other = Camera("near_infrared", 640, 480, MATRIX, np.zeros(5))
+    return Rig(camera, other, np.eye(3), np.array([-45.0, 0, 0]))
+
+
+def face_at(x: float, y: float, side: float) -> Face:
+    marks = np.array([[-0.2, -0.15], [0.2, -0.15], [0, 0.05], [-0.15, 0.25], [0.15, 0.25]]) * side + (x, y)
+    return Face((x - side / 2, y - side / 2, side, side), marks, 0.99)
+
+
+def fault(first: ImageArray, second: ImageArray, faces_first: list[Face], faces_second: list[Face]) -> str | None:
+    location = locate(first, second, rig(), faces_first, faces_second)
+    return pair_fault(first, second, rig(), faces_first, faces_second, location, LIMITS)
+
+
+FACE, PARTNER = face_at(340, 240, 160), face_at(286, 240, 160)  # 54 px apart: half a metre away
+
+
+@pytest.mark.parametrize(
+    ("faces_first", "faces_second", "expected"),
+    [
+        ([FACE], [PARTNER], None),
+        ([FACE], [], None),  # a screen, or a print in dye ink: an attack, and no fault
+        ([], [PARTNER], None),
+        ([], [], "no_face"),
+        ([face_at(340, 240, 30)], [face_at(286, 240, 30)], "too_far"),
+        ([face_at(610, 240, 160)], [face_at(556, 240, 160)], "at_border"),  # cut by the first picture's right border
+        ([face_at(120, 240, 160)], [face_at(66, 240, 160)], "at_border"),  # cut by the second's left border
+        ([face_at(340, 20, 160)], [face_at(286, 20, 160)], "at_border"),
+        ([FACE], [face_at(286, 400, 160)], "views_disagree"),  # on other rows
+        ([PARTNER], [FACE], "views_disagree"),  # swapped views: behind the rig
+    ],
+)
+def test_pairs_that_allow_no_answer(faces_first: list[Face], faces_second: list[Face], expected: str | None) -> None:
+    assert fault(scene(1), scene(2), faces_first, faces_second) == expected
+
+
+def test_one_view_as_a_copy_of_the_other() -> None:
+    picture = scene(1)
+    assert fault(picture, picture.copy(), [FACE], [FACE]) == "identical_views"
+    brighter = np.clip(picture.astype(float) * 1.3 + 9, 0, 255).astype(np.uint8)
+    assert fault(picture, brighter, [FACE], [FACE]) == "identical_views"
+    compressed = cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], cv2.IMREAD_GRAYSCALE)
+    assert fault(picture, compressed, [FACE], [FACE]) == "identical_views"
+
+
+@pytest.mark.parametrize("view", ["first", "second"])
+def test_a_face_in_the_dark_of_a_lit_room(view: str) -> None:
+    first, second = scene(1), scene(2)
+    spoilt = first if view == "first" else second
+    spoilt[100:380, 150:500] = 2
+    location = locate(first, second, rig(), [FACE], [PARTNER])
+    assert location is not None
+    crop = cut(first, second, rig(), location, 128)
+    other = "second" if view == "first" else "first"
+    assert crop_fault(crop, "first" if view == "first" else "second", LIMITS) == f"{view}_too_dark"
+    assert crop_fault(crop, "second" if view == "first" else "first", LIMITS) is None, other
+
+
+def test_a_model_s_manifest_may_carry_its_own_limits() -> None:
+    assert QualityThresholds.from_json({"smallest_face_px": 64}).smallest_face_px == 64
+    with pytest.raises(ModelError, match="smallest_face"):
+        QualityThresholds.from_json({"smallest_face": 64})
+
+
+def test_every_code_is_explained_in_one_sentence() -> None:
+    for code in (*ADVICE, *SIGNS, *UNREADABLE):
+        text = explain(code)
+        assert text != code and text.endswith(".") and "\n" not in text
+    assert len({*ADVICE, *SIGNS, *UNREADABLE}) == len(ADVICE) + len(SIGNS) + len(UNREADABLE)
