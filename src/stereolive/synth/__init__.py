@@ -1,0 +1,1 @@
+"""Rendering of presentations: heads, instruments, lights and sensors become image pairs with exact depth."""

@@ -1,0 +1,170 @@
+"""Masks of silicone, latex and resin over living heads, and busts that nobody wears."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stereolive.synth import spectra
+from stereolive.synth.kit import (
+    Built,
+    Kit,
+    behind,
+    face_points,
+    front_depth,
+    held,
+    oval,
+    smoothed,
+)
+from stereolive.synth.raster import clipped
+from stereolive.synth.shapes import (
+    MaskSurface,
+    Plain,
+    box,
+    noise_image,
+    turned,
+)
+from stereolive.synth.spectra import gaussian_band
+from stereolive.synth.surface import Material, Mesh, Part
+
+Spectrum = NDArray[np.float64]
+
+
+def _shell(kit: Kit, mesh: Mesh, cover: str) -> Mesh:
+    """The part of a head that a mask covers, with its holes: a face, or the head with its neck."""
+    r = mesh.rest_mm
+    if cover == "face":
+        edge = 1 - (r[:, 0] / kit.fixed.uniform(72, 84)) ** 2 - ((r[:, 1] - 28) / kit.fixed.uniform(98, 120)) ** 2
+        mesh = clipped(mesh, np.minimum(edge, (kit.fixed.uniform(35, 75) - r[:, 2]) / 40))
+    else:
+        mesh = clipped(mesh, kit.fixed.uniform(125, 175) - r[:, 1])
+    holes = kit.fixed.choice(["open", "painted"], p=[0.7, 0.3])
+    if holes == "open":
+        size = (kit.fixed.uniform(12, 17), kit.fixed.uniform(5, 9))
+        for side in (-1, 1):
+            hole = -oval(mesh.rest_mm[:, :2], (side * 31.5, 0), size)
+            mesh = clipped(mesh, np.maximum(hole, (mesh.rest_mm[:, 2] - 40) / 40))
+        if kit.fixed.random() < 0.3:
+            hole = -oval(mesh.rest_mm[:, :2], (0, 68), (kit.fixed.uniform(10, 22), kit.fixed.uniform(1.5, 5)))
+            mesh = clipped(mesh, np.maximum(hole, (mesh.rest_mm[:, 2] - 40) / 40))
+    # The eyeballs and the mouth's inside do not belong to a mask whose eyes are open.
+    for region in ("mouth_interior", "teeth", *(("eye",) if holes == "open" else ())):
+        if region in mesh.regions:
+            mesh = clipped(mesh, 0.5 - mesh.regions[region])
+    return mesh
+
+
+def _paints(kit: Kit, base: Spectrum, strength: float) -> dict[str, Spectrum]:
+    rng = kit.fixed
+    eye = np.full(61, rng.uniform(0.3, 0.7))
+    lip = base * (1 - strength * rng.uniform(0.2, 0.6) * gaussian_band(530, 130))
+    hair = spectra.draw_hair_spectrum(rng)
+    brow = (1 - strength) * base + strength * hair
+    paints = {"lips": lip, "brow": brow, "eye": eye, "nostril": base * 0.25, "mouth_interior": base * 0.2}
+    if rng.random() < 0.85:
+        paints["iris"] = np.full(61, rng.uniform(0.03, 0.3)) * (1 + rng.uniform(-0.3, 0.3) * gaussian_band(460, 120))
+    if rng.random() < 0.4:
+        paints["scalp"] = paints["brow"]
+    if rng.random() < 0.25:
+        paints["beard"] = 0.6 * base + 0.4 * hair
+    return paints
+
+
+def build_soft_mask(kit: Kit) -> Built:
+    """mask_silicone and mask_latex over a living head."""
+    rng = kit.fixed
+    skin = kit.shown.skin.spectrum
+    silicone = kit.species == "mask_silicone"
+    base = spectra.draw_silicone_spectrum(rng, skin) if silicone else spectra.draw_latex_spectrum(rng, skin)
+    mesh = smoothed(kit.shown.mesh(rng, 0.3), int(rng.integers(0, 4)))
+    offset = rng.uniform(1.5, 4)
+    mesh = _shell(kit, mesh, "face" if rng.random() < 0.25 else "head")
+    material = MaskSurface(
+        base,
+        _paints(kit, base, rng.uniform(0.3, 1.0)),
+        noise_image(rng, 128, rng.uniform(0.8, 1.6)),
+        rng.uniform(0.028, 0.05),
+        rng.uniform(0.22, 0.6),
+        rng.uniform(0.01, 0.08),
+        rng.uniform(40, 140),
+        bump=rng.uniform(0.0, 0.08),
+        scattering=rng.uniform(0.8, 3.5) if silicone else rng.uniform(0.2, 1.2),
+    )
+    living = kit.holder.parts(kit.rng, 0.5, outfit=int(kit.rng.integers(3)))
+    living = [part for part in living if "glass" not in part.name]
+    extra = [part for part in living[1:] if "hair" in part.name and kit.rng.random() < 0.75]
+    body = [part for part in living[1:] if "hair" not in part.name]
+    head = behind([living[0]], front_depth(mesh), offset)
+    parts = [Part(mesh, material, "mask"), *head, *body]
+    if extra and kit.rng.random() < 0.5:
+        parts += extra
+    return Built(parts, face_points(mesh), kit.species.removeprefix("mask_"))
+
+
+def build_rigid(kit: Kit) -> Built:
+    """mask_resin: a printed shell, worn or held."""
+    rng = kit.fixed
+    base = spectra.draw_resin_spectrum(rng)
+    painted = rng.random() < 0.45
+    if painted:
+        base = base * spectra.draw_mask_paint_transmittance(rng, kit.shown.skin.spectrum)
+    mesh = _shell(kit, smoothed(kit.shown.mesh(None), int(rng.integers(0, 3))), "face")
+    material = MaskSurface(
+        base,
+        _paints(kit, base, 1.0) if painted else {},
+        noise_image(rng, 128, 1.0),
+        rng.uniform(0.035, 0.05),
+        rng.uniform(0.12, 0.6),
+        rng.uniform(0.0, 0.04),
+        rng.uniform(40, 120),
+        bump=rng.uniform(0, 0.03),
+        layer_mm=rng.choice([0.0, rng.uniform(0.4, 2.0)], p=[0.4, 0.6]),
+        layer_tilt=rng.normal(0, 0.3),
+        scattering=rng.uniform(0, 0.8),
+    )
+    parts = [Part(mesh, material, "mask")]
+    if kit.rng.random() < 0.75:
+        living = [
+            part for part in kit.holder.parts(kit.rng, 0.5, outfit=int(kit.rng.integers(3))) if "glass" not in part.name
+        ]
+        parts += behind(living, front_depth(mesh), rng.uniform(3, 8))
+    else:
+        parts += held(kit, (150, 190), 8.0)
+    return Built(parts, face_points(mesh), "resin_painted" if painted else "resin")
+
+
+def build_bust(kit: Kit) -> Built:
+    """mask_plaster and mannequin_head: whole heads that nobody wears."""
+    rng = kit.fixed
+    plaster = kit.species == "mask_plaster"
+    mesh = smoothed(kit.shown.mesh(None), int(rng.integers(0, 4) if plaster else rng.integers(1, 6)))
+    mesh = clipped(mesh, rng.uniform(130, 190) - mesh.rest_mm[:, 1])
+    base = spectra.draw_plaster_spectrum(rng) if plaster else spectra.draw_plastic_spectrum(rng)
+    coloured = not plaster and rng.random() < 0.6
+    if coloured:
+        base = spectra.draw_latex_spectrum(rng, kit.shown.skin.spectrum)
+    material = MaskSurface(
+        base,
+        _paints(kit, base, 1.0) if coloured else {},
+        noise_image(rng, 128, 1.0),
+        rng.uniform(0.02, 0.04) if plaster else 0.045,
+        rng.uniform(0.5, 1.0) if plaster else rng.uniform(0.08, 0.4),
+        rng.uniform(0.0, 0.05),
+        rng.uniform(50, 150),
+        bump=rng.uniform(0, 0.12) if plaster else 0.0,
+        scattering=rng.uniform(0, 0.6),
+    )
+    bottom = float(mesh.vertices_mm[:, 1].max())
+    parts = [Part(mesh, material, "bust")]
+    if rng.random() < 0.3:
+        parts += [part for part in kit.shown.parts(None, outfit=0)[1:] if "glass" not in part.name]
+    else:
+        width = rng.uniform(80, 200)
+        stand = turned(box((width, 400, width), 20.0), np.eye(3), np.array([0, bottom + 195, 75]))
+        stuff: Material = (
+            material if rng.random() < 0.4 else Plain(spectra.draw_plastic_spectrum(rng), noise_image(rng, 64, 1.0))
+        )
+        parts.append(Part(stand, stuff, "stand"))
+        if not plaster and rng.random() < 0.5:
+            parts += [part for part in kit.shown.parts(None, outfit=0)[1:] if "hair" in part.name]
+    return Built(parts, face_points(mesh), "plaster" if plaster else "plastic_painted" if coloured else "plastic")
