@@ -1,0 +1,1 @@
+"""Manifests and the crops cut from them."""

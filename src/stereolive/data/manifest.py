@@ -1,0 +1,176 @@
+"""The manifest: one presentation a row, in CSV or Parquet; what every tool here reads and every data set becomes.
+
+Columns: ``sample_id, first, second, rig, depth, label, pai_species, material, illumination, subject_id`` and any
+further ones, which are carried along. Only the first four are needed to score; ``label`` is ``bona_fide`` or
+``attack``. Paths are relative to the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+from stereolive.errors import ManifestError, MissingExtraError
+
+Label = Literal["bona_fide", "attack"]
+NEEDED = ("sample_id", "first", "second", "rig")
+COLUMNS = (*NEEDED, "depth", "label", "pai_species", "material", "illumination", "subject_id")
+PATH_COLUMNS = ("first", "second", "rig", "depth")
+BONA_FIDE = "bona_fide"
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """One row. Paths are resolved; what the row leaves empty is None, or "" for words."""
+
+    sample_id: str
+    first: Path
+    second: Path
+    rig: Path
+    depth: Path | None = None
+    label: Label | None = None
+    pai_species: str = ""
+    material: str = ""
+    illumination: str = ""
+    subject_id: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def species(self) -> str:
+        """The PAI species, or ``bona_fide``."""
+        return BONA_FIDE if self.label == BONA_FIDE else self.pai_species or "unnamed"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All rows of a manifest file, in its order."""
+
+    path: Path
+    presentations: tuple[Presentation, ...]
+
+    def __len__(self) -> int:
+        return len(self.presentations)
+
+    def __iter__(self) -> Iterator[Presentation]:
+        return iter(self.presentations)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Manifest:
+        """Read and check a manifest. Raises ManifestError, which names the row; MissingExtraError for Parquet without
+        pyarrow."""
+        path = Path(path)
+        if not path.is_file():
+            raise ManifestError(f"manifest {path}: there is no such file")
+        rows = _parquet_rows(path) if path.suffix.lower() in (".parquet", ".pq") else _csv_rows(path)
+        presentations = []
+        seen: dict[str, int] = {}
+        for number, row in enumerate(rows, start=1):
+            presentation = _presentation(path, number, row)
+            if presentation.sample_id in seen:
+                raise ManifestError(
+                    f"manifest {path}, row {number}: sample_id {presentation.sample_id!r} was already used in row "
+                    f"{seen[presentation.sample_id]}"
+                )
+            seen[presentation.sample_id] = number
+            presentations.append(presentation)
+        if not presentations:
+            raise ManifestError(f"manifest {path}: has no rows")
+        return cls(path, tuple(presentations))
+
+
+def write_rows(path: str | Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Write rows as CSV, whole or not at all; what a row lacks is left empty."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="raise", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)
+
+
+def write_manifest(path: str | Path, presentations: Sequence[Presentation]) -> None:
+    """Write a manifest as CSV, atomically, paths relative to it where they lie below its folder."""
+    path = Path(path)
+    further = list(dict.fromkeys(name for entry in presentations for name in entry.further))
+
+    def cell(entry: Presentation, column: str) -> str:
+        value = getattr(entry, column)
+        if isinstance(value, Path):
+            folder = path.parent.resolve()
+            resolved = value.resolve()
+            return resolved.relative_to(folder).as_posix() if resolved.is_relative_to(folder) else str(resolved)
+        return value or ""
+
+    rows = ({**{name: cell(entry, name) for name in COLUMNS}, **entry.further} for entry in presentations)
+    write_rows(path, rows, [*COLUMNS, *further])
+
+
+def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentation:
+    where = f"manifest {path}, row {number}"
+    for name in NEEDED:
+        if not row[name]:
+            raise ManifestError(f"{where}: {name} is empty")
+    label = row.get("label", "")
+    if label not in ("", "bona_fide", "attack"):
+        raise ManifestError(f"{where}: label: expected bona_fide or attack, got {label!r}")
+    if label == BONA_FIDE and row.get("pai_species", "") not in ("", BONA_FIDE):
+        raise ManifestError(f"{where}: is bona_fide, yet has the pai_species {row['pai_species']!r}")
+    if any("\0" in row.get(name, "") for name in PATH_COLUMNS):
+        raise ManifestError(f"{where}: a path holds a null character")
+    folder = path.parent
+    return Presentation(
+        row["sample_id"],
+        folder / row["first"],
+        folder / row["second"],
+        folder / row["rig"],
+        folder / row["depth"] if row.get("depth") else None,
+        cast(Label, label) if label else None,
+        row.get("pai_species", ""),
+        row.get("material", ""),
+        row.get("illumination", ""),
+        row.get("subject_id", ""),
+        {name: value for name, value in row.items() if name not in COLUMNS},
+    )
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(path, reader.fieldnames or ())
+            for number, row in enumerate(reader, start=1):
+                if None in row or None in row.values():
+                    raise ManifestError(f"manifest {path}, row {number}: has another number of cells than the header")
+                yield {name: value.strip() for name, value in row.items()}
+    except UnicodeDecodeError:
+        raise ManifestError(f"manifest {path}: is not UTF-8 text") from None
+    except csv.Error as error:
+        raise ManifestError(f"manifest {path}: is not CSV ({error})") from None
+    except OSError as error:
+        raise ManifestError(f"manifest {path}: cannot be read ({error.strerror})") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise MissingExtraError("Reading Parquet", "datasets") from None
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise ManifestError(f"manifest {path}: is not Parquet ({str(error)[:80]})") from None
+    _check_columns(path, table.column_names)
+    for row in table.to_pylist():
+        yield {name: "" if value is None else str(value).strip() for name, value in row.items()}
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        raise ManifestError(f"manifest {path}: lacks the column {missing[0]}")
+    if len(set(names)) != len(names):
+        raise ManifestError(f"manifest {path}: has a column twice")

@@ -1,0 +1,1 @@
+"""The two networks and their losses; torch is imported only here and in ``stereolive.train``."""

@@ -1,0 +1,1 @@
+"""Training: depth stage, liveness stage, joint stage, export. Needs the extra ``train``."""

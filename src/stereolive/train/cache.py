@@ -1,0 +1,127 @@
+"""Depth information of every crop as one depth network produces it: what the liveness stage trains on.
+
+Each presentation is seen through several crops that differ as face finders' do. Kept in shards that appear whole or not
+at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from stereolive.data.crops import Crops
+from stereolive.depth import depth_information, liveness_input
+from stereolive.runtime import Network, planes
+from stereolive.types import FaceCrop
+
+CHUNK = 100
+
+
+class LivenessInputs:
+    """Cached inputs: ``read(rows, variants)`` -> (B, C, G, G) float16."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._chunks = [np.load(folder / f"{start:06d}.npy", mmap_mode="r") for start in range(0, count, CHUNK)]
+        self.variants = int(self._chunks[0].shape[1])
+        self.channels = int(self._chunks[0].shape[2])
+        self.grid = int(self._chunks[0].shape[3])
+
+    def read(self, rows: Sequence[int], variants: Sequence[int]) -> NDArray[np.float16]:
+        return np.stack(
+            [self._chunks[row // CHUNK][row % CHUNK, variant] for row, variant in zip(rows, variants, strict=True)]
+        )
+
+
+def cache_inputs(
+    crops: Crops, depth_onnx: Path, folder: Path, variants: int, seed: int, workers: int
+) -> LivenessInputs:
+    """Run the depth network over ``variants`` crops of every row; what is there already is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [
+        (crops.folder, depth_onnx, folder / f"{start:06d}.npy", start, min(start + CHUNK, len(crops)), variants, seed)
+        for start in range(0, len(crops), CHUNK)
+        if not (folder / f"{start:06d}.npy").exists()
+    ]
+    if tasks and workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            running = [pool.submit(_cache_chunk, *task) for task in tasks]
+            for done in track(as_completed(running), "depth information", total=len(running)):
+                done.result()
+    else:
+        for task in track(tasks, "depth information"):
+            _cache_chunk(*task)
+    return LivenessInputs(folder, len(crops))
+
+
+def variant_crop(stored: FaceCrop, crop_px: int, variant: int, random: np.random.Generator) -> FaceCrop:
+    """A crop of the network's size out of a larger stored one. Variant 0 is the detector's own, others are moved a
+    little.
+
+    Moving the second crop by ``o`` stored pixels against the first changes the shift by ``-o / scale``; zooming by
+    ``s`` the scale by ``s``.
+    """
+    zoom, move, offset = 1.0, np.zeros(2), 0.0
+    if variant:
+        zoom = float(np.exp(random.normal(0, 0.05)))
+        move = random.normal(0, 0.025 * crop_px, 2)
+        offset = float(random.normal(0, 0.015 * crop_px))
+    middle, stored_middle = (crop_px - 1) / 2, (stored.size - 1) / 2
+
+    def resampled(view: NDArray[np.uint8], x: float, y: float) -> NDArray[np.uint8]:
+        if not variant:
+            start = (stored.size - crop_px) // 2
+            return np.ascontiguousarray(view[start : start + crop_px, start : start + crop_px])
+        stored_from_crop = np.array(
+            [[1 / zoom, 0, stored_middle + x - middle / zoom], [0, 1 / zoom, stored_middle + y - middle / zoom]]
+        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(view, stored_from_crop, (crop_px, crop_px), flags=flags), np.uint8)
+
+    nowhere = np.zeros((2, 3))
+    return FaceCrop(
+        resampled(stored.first, move[0], move[1]),
+        resampled(stored.second, move[0] + offset, move[1]),
+        nowhere,
+        nowhere,
+        stored.scale * zoom,
+        stored.shift_px - offset / stored.scale,
+        stored.focal_px,
+        stored.focal_times_baseline,
+        stored.roll_deg,
+        stored.first_spectrum,
+        stored.second_spectrum,
+    )
+
+
+def _cache_chunk(
+    crop_folder: Path, depth_onnx: Path, path: Path, start: int, stop: int, variants: int, seed: int
+) -> None:
+    cv2.setNumThreads(1)
+    crops, network = _opened(crop_folder, depth_onnx)
+    size = crops.cutting.crop_px
+    results = []
+    for index in range(start, stop):
+        random = np.random.default_rng((seed, index))
+        stored = crops.face_crop(index)
+        made = [variant_crop(stored, size, variant, random) for variant in range(variants)]
+        for crop in made:
+            disparity, sd = network.run(planes(crop.first), planes(crop.second))
+            results.append(liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0])).astype(np.float16))
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    with part.open("wb") as file:
+        np.save(file, np.stack(results).reshape(stop - start, variants, *results[0].shape))
+    part.replace(path)
+
+
+@lru_cache(maxsize=1)
+def _opened(crop_folder: Path, depth_onnx: Path) -> tuple[Crops, Network]:
+    return Crops(crop_folder), Network(depth_onnx, threads=1)

@@ -1,0 +1,154 @@
+"""The depth stage: crops with measured disparity in, a depth network out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stereolive.data.crops import Crops
+from stereolive.errors import InputError
+from stereolive.nets.depth import DepthNetwork, bin_disparity_px
+from stereolive.nets.losses import depth_losses, pooled
+from stereolive.train.augment import StoredBatch, augmented, centred
+from stereolive.train.config import DepthStage, TrainConfig
+from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, generator
+
+MIN_KNOWN_SHARE = 0.05
+MAX_VALIDATION = 256
+
+
+def train_depth(
+    crops: Crops, train: Sequence[int], validation: Sequence[int], config: TrainConfig, where: Machine, log: Log
+) -> DepthNetwork:
+    """Train the depth network on the rows ``train`` of ``crops`` that have depth; the running mean of its weights is
+    returned."""
+    stage = config.depth
+    train = [index for index in train if crops.rows[index].known_share > MIN_KNOWN_SHARE]
+    validation = [index for index in validation if crops.rows[index].known_share > MIN_KNOWN_SHARE]
+    torch.manual_seed(config.seed)
+    model = DepthNetwork(stage.width, stage.max_shift)
+    if config.depth_from is not None:
+        model.load_state_dict(load_depth_weights(config.depth_from))
+    if not stage.steps:
+        return model.eval()
+    if not train:
+        raise InputError(
+            "no training presentation has depth; give a column depth, or set depth.steps to 0 and depth_from"
+        )
+    bins = bin_disparity_px(stage.max_shift).view(1, -1, 1, 1).to(where.device)
+    whole_from = round(stage.steps * (1.0 - stage.whole_share))
+
+    def load(step: int) -> StoredBatch:
+        batch = stage.batch if step < whole_from else stage.whole_batch
+        chosen = batch_indices(len(train), batch, step, config.seed)[where.rank :: where.world]
+        return read_batch(crops, [train[index] for index in chosen])
+
+    def loss(network: nn.Module, stored: StoredBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        side = stage.window_px if step < whole_from else config.crop_px
+        strength = appearance_strength(step, stage)
+        stored = on_device(stored, where)
+        batch = augmented(stored, side, config.crop_px, strength, generator(config.seed, step, where.rank))
+        losses = depth_losses(network(batch.first, batch.second), batch.disparity, batch.weight, bins)
+        logged = {"loss": losses.total, "error_px": losses.error_px, "face_px": losses.face_error_px}
+        return losses.total, logged
+
+    def validate(network: nn.Module) -> Mapping[str, float]:
+        return depth_errors(network, crops, evenly(validation, MAX_VALIDATION), config.crop_px, where)
+
+    recipe = Recipe(
+        "depth",
+        stage.steps,
+        stage.learning_rate,
+        stage.weight_decay,
+        stage.gradient_norm,
+        stage.average_decay,
+        config.seed,
+        config.checkpoint_minutes,
+    )
+    signature = {"stage": asdict(stage), "seed": config.seed, "crop_px": config.crop_px, "crops": len(train)}
+    trained = fit(model, recipe, load, loss, validate, config.work, where, log, signature)
+    assert isinstance(trained, DepthNetwork)
+    return trained
+
+
+@torch.no_grad()
+def depth_errors(
+    network: nn.Module, crops: Crops, rows: Sequence[int], crop_px: int, where: Machine
+) -> dict[str, float]:
+    """Errors over the face of unchanged crops: median and mean in crop px and mm, and how honest the uncertainty is.
+
+    ``calibration`` is the mean of error over scale, 1 where honest; ``sd_rank`` the share of pairs of presentations
+    whose order by mean uncertainty is that by mean error.
+    """
+    errors, errors_mm, ratios, by_row = [], [], [], []
+    network.eval()
+    for start in range(0, len(rows), 8):
+        chunk = rows[start : start + 8]
+        batch = centred(on_device(read_batch(crops, chunk), where), crop_px, crop_px)
+        output = network(batch.first, batch.second)
+        target, weight = pooled(batch.disparity, batch.weight, 2)
+        error = (output.disparity - target).abs().cpu().numpy()
+        scale = output.log_scale.exp().cpu().numpy()
+        face = (weight > 0.9).cpu().numpy()
+        for index, row in enumerate(chunk):
+            here = face[index, 0]
+            if here.sum() < 50:
+                continue
+            geometry = crops.rows[row]
+            full = geometry.shift_px + target[index, 0].cpu().numpy()[here] / geometry.scale
+            ok = full > 1e-3
+            mm_per_px = geometry.focal_times_baseline / np.maximum(full, 1e-3) ** 2 / geometry.scale
+            values = error[index, 0][here][ok]
+            errors.append(values)
+            errors_mm.append(values * mm_per_px[ok])
+            ratios.append(values / scale[index, 0][here][ok])
+            by_row.append((float(values.mean()), float(scale[index, 0][here].mean())))
+    if not errors:
+        return {}
+    all_px, all_mm = np.concatenate(errors), np.concatenate(errors_mm)
+    pairs = np.array(by_row)
+    first, second = np.triu_indices(len(pairs), 1)
+    agree = (pairs[first] > pairs[second])[:, 0] == (pairs[first] > pairs[second])[:, 1]
+    return {
+        "face_median_px": float(np.median(all_px)),
+        "face_mean_px": float(all_px.mean()),
+        "face_median_mm": float(np.median(all_mm)),
+        "face_mean_mm": float(all_mm.mean()),
+        "calibration": float(np.concatenate(ratios).mean()),
+        "sd_rank": float(agree.mean()) if len(agree) else 0.0,
+    }
+
+
+def appearance_strength(step: int, stage: DepthStage) -> float:
+    """From a tenth to one: matching is learned on like pictures first."""
+    return min(1.0, 0.1 + 0.9 * step / max(1.0, stage.ramp_share * stage.steps))
+
+
+def read_batch(crops: Crops, rows: Sequence[int]) -> StoredBatch:
+    """Stored crops as tensors."""
+    return StoredBatch(*(torch.from_numpy(array) for array in crops.read(rows)))
+
+
+def on_device(batch: StoredBatch, where: Machine) -> StoredBatch:
+    return StoredBatch(*(array.to(where.device) for array in (batch.first, batch.second, batch.disparity)))
+
+
+def load_depth_weights(path: Path) -> dict[str, Tensor]:
+    """The running mean of the weights in a depth checkpoint, or in a work folder that holds one."""
+    file = path / "depth.checkpoint" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"depth_from {path}: holds no depth.checkpoint")
+    weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["average"]
+    return weights
+
+
+def evenly(rows: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` rows, spread over all."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[round(position)] for position in np.linspace(0, len(rows) - 1, most)]

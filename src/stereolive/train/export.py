@@ -1,0 +1,75 @@
+"""Networks to ONNX, and the proof that both say the same."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stereolive.errors import ModelError
+from stereolive.nets.depth import DepthNetwork
+from stereolive.nets.liveness import LivenessNetwork
+from stereolive.runtime import Network
+
+OPSET = 18
+TOLERANCE = 1e-3
+
+
+class _DepthForUse(nn.Module):
+    """Disparity and its standard deviation, which for a Laplace distribution of scale b is sqrt(2) b."""
+
+    def __init__(self, network: DepthNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.network(first, second)
+        return output.disparity, output.log_scale.exp() * math.sqrt(2)
+
+
+def export_depth(network: DepthNetwork, path: Path, crop_px: int) -> None:
+    """``first, second`` (B, 3, S, S) -> ``disparity_px, disparity_sd_px`` (B, 1, S/2, S/2). Raises ModelError if torch
+    disagrees."""
+    pair = [torch.rand(2, 3, crop_px, crop_px, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    _export(_DepthForUse(network), pair, path, ["first", "second"], ["disparity_px", "disparity_sd_px"])
+
+
+def export_liveness(network: LivenessNetwork, path: Path, grid: int) -> None:
+    """``channels`` (B, C, G, G) -> ``logit`` (B,). Raises ModelError if torch disagrees."""
+    maps = torch.rand(2, network.inputs, grid, grid, generator=torch.Generator().manual_seed(0))
+    _export(network, [maps], path, ["channels"], ["logit"])
+
+
+def _export(network: nn.Module, examples: Sequence[Tensor], path: Path, inputs: list[str], outputs: list[str]) -> None:
+    network = network.cpu().eval()
+    part = path.with_name(path.name + ".part")
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            tuple(examples),
+            str(part),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+            opset_version=OPSET,
+            # The exporter built on torch.export needs one more package and writes the weights to a second file.
+            dynamo=False,
+        )
+        network.eval()
+        expected = network(*(example[:1] for example in examples))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    got = Network(part, threads=1).run(*(example[:1].numpy() for example in examples))
+    for name, ours, theirs in zip(outputs, expected, got, strict=True):
+        difference = float(np.abs(ours.numpy() - theirs).max())
+        if not difference < TOLERANCE:
+            part.unlink()
+            raise ModelError(
+                f"export of {name}: the exported network differs by {difference:g}, more than {TOLERANCE:g}"
+            )
+    part.replace(path)

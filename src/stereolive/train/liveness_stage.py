@@ -1,0 +1,230 @@
+"""The liveness stage: depth information as the depth network produces it in, a calibrated liveness model out."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stereolive.data.crops import CropRow
+from stereolive.data.manifest import BONA_FIDE
+from stereolive.depth import LIVENESS_CHANNELS
+from stereolive.errors import InputError
+from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
+from stereolive.train.cache import LivenessInputs
+from stereolive.train.config import LivenessStage, TrainConfig
+from stereolive.train.loop import Log, Machine, Recipe, fit, generator
+from stereolive.train.threshold import area_under_curve
+
+IMAGES = {
+    view: [index for index, name in enumerate(LIVENESS_CHANNELS) if name.startswith(f"{view}_") and "is_" not in name]
+    for view in ("first", "second")
+}
+DEPTH, DEPTH_SD, DISPARITY_SD = (
+    LIVENESS_CHANNELS.index(name) for name in ("relative_depth", "depth_sd", "disparity_sd")
+)
+SIDE, DISTANCE = LIVENESS_CHANNELS.index("side"), LIVENESS_CHANNELS.index("distance")
+
+
+@dataclass(frozen=True)
+class LivenessBatch:
+    """``maps`` (B, C, G, G), ``bona_fide`` (B,) 0 or 1, ``kind`` (B,) species and material as a class."""
+
+    maps: Tensor
+    bona_fide: Tensor
+    kind: Tensor
+
+
+class BalancedSampler:
+    """Both labels equally often; within one, each species equally often; within that, each illumination."""
+
+    def __init__(self, rows: Sequence[CropRow], indices: Sequence[int]) -> None:
+        self._cells: dict[str, dict[str, dict[str, list[int]]]] = {}
+        for index in indices:
+            row = rows[index]
+            species = self._cells.setdefault(row.label, {}).setdefault(row.species, {})
+            species.setdefault(row.illumination, []).append(index)
+
+    def draw(self, count: int, seed: int) -> list[int]:
+        """``count`` indices."""
+        chosen = random.Random(seed)
+        result = []
+        for number in range(count):
+            label = (BONA_FIDE, "attack")[number % 2]
+            species = self._cells[label][chosen.choice(list(self._cells[label]))]
+            result.append(chosen.choice(species[chosen.choice(list(species))]))
+        return result
+
+
+def train_liveness(
+    rows: Sequence[CropRow],
+    inputs: LivenessInputs,
+    train: Sequence[int],
+    validation: Sequence[int],
+    config: TrainConfig,
+    where: Machine,
+    log: Log,
+) -> LivenessNetwork:
+    """Train on the cached inputs of the rows ``train``; calibrated on those of ``validation``."""
+    stage = config.liveness
+    kinds = _kinds(rows, train)
+    torch.manual_seed(config.seed)
+    model = LivenessTraining(
+        LivenessNetwork(inputs.channels, used_channels(stage), len(kinds), stage.width, stage.dropout)
+    )
+    sampler = BalancedSampler(rows, train)
+
+    def load(step: int) -> LivenessBatch:
+        drawn = sampler.draw(stage.batch, config.seed * 1_000_003 + step)[where.rank :: where.world]
+        variants = torch.randint(inputs.variants, (len(drawn),), generator=generator(config.seed, step, 5)).tolist()
+        maps = torch.from_numpy(inputs.read(drawn, variants)).float()
+        bona_fide = torch.tensor([float(rows[index].label == BONA_FIDE) for index in drawn])
+        kind = torch.tensor([kinds[_kind(rows[index])] for index in drawn])
+        maps = augmented_maps(maps, generator(config.seed, step, 6, where.rank))
+        return LivenessBatch(maps, bona_fide, kind)
+
+    def loss(network: nn.Module, batch: LivenessBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        del step
+        logit, kind = network(batch.maps.to(where.device))
+        target = batch.bona_fide.to(where.device)
+        # Smoothed a little: synthetic labels are never wrong, but certainty without end is.
+        main = functional.binary_cross_entropy_with_logits(logit, target * 0.98 + 0.01)
+        auxiliary = functional.cross_entropy(kind, batch.kind.to(where.device))
+        right = ((logit > 0) == (target > 0.5)).float().mean()
+        return main + stage.species_weight * auxiliary, {"loss": main, "kind": auxiliary, "right": right}
+
+    def validate(network: nn.Module) -> Mapping[str, float]:
+        assert isinstance(network, LivenessTraining)
+        logits = logits_of(network.network, inputs, validation, where)
+        labels = np.array([rows[index].label == BONA_FIDE for index in validation])
+        wrong = (logits > 0) != labels
+        return {
+            "auc": area_under_curve(logits[labels], logits[~labels]),
+            "bpcer_at_0": float(wrong[labels].mean()),
+            "apcer_at_0": float(wrong[~labels].mean()),
+        }
+
+    recipe = Recipe(
+        "liveness",
+        stage.steps,
+        stage.learning_rate,
+        stage.weight_decay,
+        5.0,
+        stage.average_decay,
+        config.seed,
+        config.checkpoint_minutes,
+    )
+    signature = {"stage": asdict(stage), "seed": config.seed, "rows": len(train), "depth": asdict(config.depth)}
+    trained = fit(model, recipe, load, loss, validate, config.work, where, log, signature)
+    assert isinstance(trained, LivenessTraining)
+    network = trained.network
+    logits = logits_of(network, inputs, validation, where)
+    labels = np.array([rows[index].label == BONA_FIDE for index in validation])
+    network.temperature.fill_(temperature(logits, labels))
+    return network
+
+
+@torch.no_grad()
+def logits_of(
+    network: LivenessNetwork, inputs: LivenessInputs, indices: Sequence[int], where: Machine
+) -> NDArray[np.float64]:
+    """Logits (N,) of the detector's own crop of each row."""
+    network.eval()
+    parts = []
+    for start in range(0, len(indices), 64):
+        chunk = indices[start : start + 64]
+        maps = torch.from_numpy(inputs.read(chunk, [0] * len(chunk))).float()
+        parts.append(network(maps.to(where.device)).cpu().numpy())
+    return np.concatenate(parts).astype(np.float64)
+
+
+def temperature(logits: NDArray[np.float64], bona_fide: NDArray[np.bool_]) -> float:
+    """The divisor of the logits with the lowest log loss, both labels weighing the same; from 1 to 8 (Guo et al.
+    2017)."""
+    candidates = np.exp(np.linspace(0.0, np.log(8.0), 200))
+
+    def log_loss(divisor: float) -> float:
+        margins = np.where(bona_fide, logits, -logits) / divisor
+        losses = np.logaddexp(0.0, -margins)
+        return float(losses[bona_fide].mean() + losses[~bona_fide].mean())
+
+    return float(min(candidates, key=log_loss))
+
+
+def used_channels(stage: LivenessStage) -> list[int]:
+    """Indices of the channels that the configuration names; all where it names none."""
+    for name in stage.channels:
+        if name not in LIVENESS_CHANNELS:
+            raise InputError(f"liveness.channels: there is no {name}; known are {', '.join(LIVENESS_CHANNELS)}")
+    return [index for index, name in enumerate(LIVENESS_CHANNELS) if not stage.channels or name in stage.channels]
+
+
+def augmented_maps(maps: Tensor, draw: torch.Generator) -> Tensor:
+    """Cached inputs (B, C, G, G), changed: mirrored, turned, zoomed, relit, with noisier depth, partly covered."""
+    count, channels, grid, _ = maps.shape
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand((count, *(shape or (1, 1, 1))), generator=draw) * (high - low) + low
+
+    def normal(deviation: float, *shape: int) -> Tensor:
+        return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
+
+    angle = normal(0.12)[:, 0, 0, 0]
+    zoom = normal(0.06)[:, 0, 0, 0].exp()
+    mirror = (torch.rand(count, generator=draw) < 0.5).float() * -2 + 1
+    moved = normal(0.04, 2)
+    turn = torch.stack(
+        [
+            torch.stack([angle.cos() * mirror / zoom, -angle.sin() / zoom, moved[:, 0]], 1),
+            torch.stack([angle.sin() * mirror / zoom, angle.cos() / zoom, moved[:, 1]], 1),
+        ],
+        1,
+    )
+    places = functional.affine_grid(turn, [count, channels, grid, grid], align_corners=False)
+    maps = functional.grid_sample(maps, places, padding_mode="border", align_corners=False)
+
+    # A sensor's exposure and colours, then one sensor lost now and then, so that neither alone is relied on.
+    for view in IMAGES.values():
+        gain = normal(0.15).exp() * normal(0.06, len(view), 1, 1).exp()
+        light = functional.interpolate(normal(0.15, 1, 3, 3), (grid, grid), mode="bicubic", align_corners=True).exp()
+        noise = torch.randn((count, len(view), grid, grid), generator=draw) * uniform(0.0, 0.03)
+        lost = (uniform(0.0, 1.0) < 0.06).float()
+        maps[:, view] = (maps[:, view] * gain * light + noise) * (1 - lost)
+    # Depth: rougher, more bumpy, and said to be less certain accordingly.
+    rough = uniform(0.0, 1.0).square()
+    bumps = functional.interpolate(normal(1.0, 1, 10, 10), (grid, grid), mode="bicubic", align_corners=True)
+    fine = torch.randn((count, 1, grid, grid), generator=draw)
+    sd = maps[:, DEPTH_SD : DEPTH_SD + 1]
+    maps[:, DEPTH : DEPTH + 1] += (bumps * 0.5 + fine * 0.5) * sd * (20 / 50) * rough * 0.5
+    maps[:, [DEPTH_SD, DISPARITY_SD]] *= normal(0.2).exp()
+    maps[:, [SIDE, DISTANCE]] *= normal(0.05).exp()
+    # Something before a part of the face.
+    steps = torch.arange(grid) / grid
+    extent = uniform(0.1, 0.35)
+    x, y = uniform(0.0, 1.0), uniform(0.0, 1.0)
+    inside = ((steps[None, None, None, :] - x).abs() < extent / 2) & (
+        (steps[None, None, :, None] - y).abs() < extent / 2
+    )
+    covered = inside & (uniform(0.0, 1.0) < 0.2)
+    image_channels = [*IMAGES["first"], *IMAGES["second"], DEPTH]
+    maps[:, image_channels] = torch.where(covered, 0.0, maps[:, image_channels])
+    return maps
+
+
+def _kind(row: CropRow) -> str:
+    return f"{row.species}/{row.material.split('+')[0]}" if row.label != BONA_FIDE else BONA_FIDE
+
+
+def _kinds(rows: Sequence[CropRow], indices: Sequence[int]) -> dict[str, int]:
+    """Species and material to class; validation rows of unknown ones never meet the auxiliary task."""
+    numbers: dict[str, int] = defaultdict(lambda: len(numbers))
+    for index in indices:
+        numbers[_kind(rows[index])]
+    return dict(numbers)

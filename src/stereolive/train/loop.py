@@ -1,0 +1,270 @@
+"""The loop that every stage shares: schedule, running mean of the weights, checkpoints, log, progress.
+
+What happens in a step depends on the seed and the step's number alone, so a run that was stopped and taken up again
+ends at the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from stereolive.errors import InputError
+
+Item = TypeVar("Item")
+LOG_EVERY = 50
+WARM_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where training runs: one process, or one of several that ``torchrun`` started."""
+
+    device: torch.device
+    rank: int
+    world: int
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+def machine(device: str, threads: int) -> Machine:
+    """Set up this process for training."""
+    if threads:
+        torch.set_num_threads(threads)
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: there is no GPU that torch can use; choose cpu or auto")
+    chosen = torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
+    if world > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if name == "cuda" else "gloo")
+    return Machine(chosen, rank, world)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the loop needs to know of a stage."""
+
+    stage: str
+    steps: int
+    learning_rate: float
+    weight_decay: float
+    gradient_norm: float
+    average_decay: float
+    seed: int
+    checkpoint_minutes: float
+
+
+class Log:
+    """``metrics.jsonl``, one object a line, and the console. Only the first process writes."""
+
+    def __init__(self, path: Path, where: Machine) -> None:
+        self._path = path
+        self._quiet = not where.is_main
+        self._console = Console(quiet=self._quiet, highlight=False)
+
+    def write(self, **values: Any) -> None:
+        if not self._quiet:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+
+    def say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True)
+
+    def say_table(self, table: Table) -> None:
+        self._console.print(table)
+
+    def progress(self, text: str) -> None:
+        """A line that the next one replaces where the console is a terminal."""
+        self._console.print(text, end="\r" if self._console.is_terminal else "\n", soft_wrap=True)
+
+
+def fit(
+    model: nn.Module,
+    recipe: Recipe,
+    load: Callable[[int], Item],
+    loss: Callable[[nn.Module, Item, int], tuple[Tensor, Mapping[str, Tensor]]],
+    validate: Callable[[nn.Module], Mapping[str, float]],
+    folder: Path,
+    where: Machine,
+    log: Log,
+    signature: Mapping[str, Any],
+) -> nn.Module:
+    """Train ``model`` and return the running mean of its weights.
+
+    ``load(step)`` fetches a step's data, in a thread of its own; ``loss(model, data, step)`` returns what is minimised
+    and what is logged.
+    A checkpoint in ``folder`` is taken up if its ``signature`` is this one, refused otherwise.
+    """
+    model.to(where.device).train()
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), recipe.learning_rate, betas=(0.9, 0.99))
+    path = folder / f"{recipe.stage}.checkpoint"
+    start = _resume(path, model, average, optimiser, signature, where)
+    if start:
+        log.say(f"{recipe.stage}: going on at step {start} of {recipe.steps}")
+    trained: nn.Module = DistributedDataParallel(model) if where.world > 1 else model
+    saved = began = time.monotonic()
+    every = max(1, recipe.steps // 10)
+    sums: dict[str, Tensor] = {}
+    for step, item in _ahead(load, start, recipe.steps):
+        # Dropout and the like draw from here, whether the run was interrupted or not.
+        torch.manual_seed(_mixed(recipe.seed, step, where.rank))
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * rate_share(step, recipe.steps)
+        value, logged = loss(trained, item, step)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)
+        if torch.isfinite(norm):
+            optimiser.step()
+            _update_average(average, model, recipe.average_decay, step)
+        for name, entry in logged.items():
+            sums[name] = sums.get(name, torch.zeros((), device=where.device)) + entry.detach()
+
+        done = step + 1
+        if done % LOG_EVERY == 0 or done == recipe.steps:
+            seconds = time.monotonic() - began
+            count = (done - 1) % LOG_EVERY + 1
+            means = {name: float(entry) / min(count, done - start) for name, entry in sums.items()}
+            sums = {}
+            left = seconds / (done - start) * (recipe.steps - done)
+            log.write(stage=recipe.stage, step=done, seconds=round(seconds, 1), **_rounded(means))
+            shown = "  ".join(f"{name} {entry:.3g}" for name, entry in means.items())
+            log.progress(f"{recipe.stage} {done}/{recipe.steps}  {shown}  {left / 60:.1f} min left")
+        if (done % every == 0 or done == recipe.steps) and where.is_main:
+            results = _rounded(validate(average))
+            log.write(stage=recipe.stage, step=done, validation=results)
+            log.say(f"{recipe.stage} {done}/{recipe.steps}  validation: {results}")
+        if where.is_main and (done == recipe.steps or time.monotonic() - saved > 60 * recipe.checkpoint_minutes):
+            _save(path, model, average, optimiser, done, signature)
+            saved = time.monotonic()
+    if where.world > 1:
+        torch.distributed.barrier()
+    return average
+
+
+def rate_share(step: int, steps: int) -> float:
+    """The learning rate's share of its highest: a short rise, then a cosine to a hundredth."""
+    warm = max(1, round(WARM_SHARE * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def generator(seed: int, *numbers: int) -> torch.Generator:
+    """Random numbers that depend on these numbers alone."""
+    return torch.Generator().manual_seed(_mixed(seed, *numbers))
+
+
+def batch_indices(count: int, batch: int, step: int, seed: int) -> list[int]:
+    """Indices of a step's samples; every sample comes once before any comes again."""
+    indices: list[int] = []
+    position = step * batch
+    while len(indices) < batch:
+        epoch, offset = divmod(position + len(indices), count)
+        order = torch.randperm(count, generator=generator(seed, epoch, 77))
+        indices.extend(order[offset : offset + batch - len(indices)].tolist())
+    return indices
+
+
+def save_atomically(path: Path, value: Any) -> None:
+    """``torch.save``, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    torch.save(value, part)
+    part.replace(path)
+
+
+def _mixed(*numbers: int) -> int:
+    mixed = 0x9E3779B97F4A7C15
+    for number in numbers:
+        mixed = ((mixed ^ (number & 0xFFFFFFFF)) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & 0x7FFFFFFFFFFFFFFF
+        mixed ^= mixed >> 31
+    return mixed
+
+
+def _ahead(load: Callable[[int], Item], start: int, steps: int, depth: int = 3) -> Iterator[tuple[int, Item]]:
+    """(step, data), fetched some steps ahead."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(load, step) for step in range(start, min(start + depth, steps))]
+        for step in range(start, steps):
+            item = waiting.pop(0).result()
+            if step + depth < steps:
+                waiting.append(pool.submit(load, step + depth))
+            yield step, item
+
+
+def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases, normalisation and single numbers do not."""
+    decayed = [entry for entry in model.parameters() if entry.ndim > 1]
+    kept = [entry for entry in model.parameters() if entry.ndim <= 1]
+    return [{"params": decayed, "weight_decay": decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    share = 1.0 - min(decay, (1 + step) / (10 + step))
+    ours, theirs = average.state_dict(), model.state_dict()
+    moving = [name for name, entry in ours.items() if entry.dtype.is_floating_point]
+    torch._foreach_lerp_([ours[name] for name in moving], [theirs[name] for name in moving], share)
+    for name in ours.keys() - set(moving):
+        ours[name].copy_(theirs[name])
+
+
+def _save(
+    path: Path,
+    model: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    signature: Mapping[str, Any],
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "signature": json.dumps(signature, sort_keys=True),
+    }
+    save_atomically(path, state)
+
+
+def _resume(
+    path: Path,
+    model: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    signature: Mapping[str, Any],
+    where: Machine,
+) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location=where.device, weights_only=True)
+    if state["signature"] != json.dumps(signature, sort_keys=True):
+        raise InputError(
+            f"{path}: is of a run with another configuration or other data; choose another --out or delete it"
+        )
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.5g}") for name, value in values.items()}

@@ -1,0 +1,128 @@
+"""Who trains and who validates, and whether the data cover enough to be trained on at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.table import Table
+
+from stereolive.data.crops import CropRow
+from stereolive.data.manifest import BONA_FIDE
+from stereolive.errors import InputError
+
+Side = Literal["train", "validation"]
+NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": None}
+
+
+def check_coverage(rows: Sequence[CropRow]) -> None:
+    """Refuse data from which only a light or a material would be learned. Raises InputError."""
+    labels = Counter(row.label for row in rows)
+    if labels[""]:
+        raise InputError(f"training needs labels: {labels['']} of {len(rows)} presentations have none")
+    for label in (BONA_FIDE, "attack"):
+        if not labels[label]:
+            raise InputError(f"training needs bona fide presentations and attacks: there is no {label}")
+    illuminations = {row.illumination for row in rows if row.illumination}
+    if len(illuminations) < 2:
+        raise InputError(
+            f"training needs at least two illuminations, got {_listed(illuminations)}: the model would learn the "
+            "light, not the face; record the same kinds of presentations under another one"
+        )
+    materials = {row.material for row in rows if row.label != BONA_FIDE and row.material}
+    if len(materials) < 2:
+        raise InputError(
+            f"training needs attacks of at least two materials, got {_listed(materials)}: the model would learn that "
+            "material, not attacks; add instruments of another one"
+        )
+
+
+def coverage_table(rows: Sequence[CropRow]) -> Table:
+    """Presentations per species (rows) and illumination (columns), the pairs of sensors below each other."""
+    counts = Counter((row.species, row.illumination, row.sensors) for row in rows)
+    illuminations = sorted({row.illumination for row in rows})
+    table = Table(title=f"{len(rows)} presentations")
+    for name in ("species", "sensors"):
+        table.add_column(name)
+    for name in illuminations:
+        table.add_column(name or "(unnamed)", justify="right")
+    species = sorted({row.species for row in rows}, key=lambda name: (name != BONA_FIDE, name))
+    for kind in species:
+        for sensors in sorted({row.sensors for row in rows if row.species == kind}):
+            table.add_row(kind, sensors, *(str(counts[kind, name, sensors]) for name in illuminations))
+    return table
+
+
+def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[Side, list[int]]:
+    """Indices of the training and the validation rows; rows of a test split, or torn between both, are in neither.
+
+    A column ``split`` (train, validation, test) decides where there is one. Else subjects are drawn; an instrument
+    (column
+    ``instrument_id``) goes with its subject, one that several subjects share is drawn as well, and rows whose subject
+    and instrument fell to different sides are left out: no face and no instrument is on both sides.
+    """
+    if any(row.further.get("split") for row in rows):
+        sides = [_given_side(row) for row in rows]
+    else:
+        sides = _drawn_sides(rows, validation_share, seed)
+    result: dict[Side, list[int]] = {
+        "train": [index for index, side in enumerate(sides) if side == "train"],
+        "validation": [index for index, side in enumerate(sides) if side == "validation"],
+    }
+    for side, indices in result.items():
+        labels = {rows[index].label for index in indices}
+        if labels != {BONA_FIDE, "attack"}:
+            raise InputError(
+                f"the {side} side of the split needs bona fide presentations and attacks, got {_listed(labels)}; "
+                "more subjects, another seed or a column split helps"
+            )
+    shared = {rows[index].subject_id for index in result["train"]} & {
+        rows[index].subject_id for index in result["validation"]
+    }
+    if shared:
+        raise InputError(f"the split has subject {min(shared)!r} on both sides")
+    return result
+
+
+def _given_side(row: CropRow) -> str | None:
+    name = row.further.get("split", "")
+    if name not in NAMES:
+        raise InputError(f"sample {row.sample_id}: split: expected train, validation or test, got {name!r}")
+    return NAMES[name]
+
+
+def _drawn_sides(rows: Sequence[CropRow], share: float, seed: int) -> list[str | None]:
+    if any(not row.subject_id for row in rows):
+        raise InputError("training needs the column subject_id (or split), to keep validation subjects apart")
+    subjects = sorted({row.subject_id for row in rows}, key=lambda name: _draw(seed, "subject", name))
+    if len(subjects) < 2:
+        raise InputError("training needs at least two subjects, one of them for validation")
+    count = min(len(subjects) - 1, max(1, round(share * len(subjects))))
+    validation = set(subjects[:count])
+    users: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        instrument = row.further.get("instrument_id", "")
+        if instrument:
+            users[instrument].add(row.subject_id)
+    instrument_validates = {
+        name: next(iter(who)) in validation if len(who) == 1 else _draw(seed, "instrument", name) < max(share, 0.3)
+        for name, who in users.items()
+    }
+    sides: list[str | None] = []
+    for row in rows:
+        validates = row.subject_id in validation
+        agrees = instrument_validates.get(row.further.get("instrument_id", ""), validates) == validates
+        sides.append(("validation" if validates else "train") if agrees else None)
+    return sides
+
+
+def _draw(seed: int, kind: str, name: str) -> float:
+    """From 0 to 1, by name, so that further rows do not move the ones already drawn."""
+    digest = hashlib.sha256(f"{seed}/{kind}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from stereolive.data.crops import Crops
+
+
+def _procedural() -> ModuleType:
+    path = Path(__file__).with_name("procedural.py")
+    spec = importlib.util.spec_from_file_location("procedural", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def crop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = _procedural().write_crops(tmp_path_factory.mktemp("crops") / "crops", 48)
+    return folder
+
+
+@pytest.fixture
+def crops(crop_folder: Path) -> Crops:
+    return Crops(crop_folder)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Sums in a fixed order, and no fight over the cores with other tests."""
+    torch.set_num_threads(1)

@@ -1,0 +1,52 @@
+"""Geometry may be changed at will as long as the disparity map goes with the pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stereolive.data.crops import Crops
+from stereolive.nets.depth import warp
+from stereolive.train.augment import _moved, augmented, centred
+from stereolive.train.depth_stage import read_batch
+
+
+def _mismatch(batch) -> float:  # type: ignore[no-untyped-def]
+    """Median difference of both views' structure once the second is laid onto the first by the disparity."""
+    known = torch.isfinite(batch.disparity)
+    laid = warp(batch.second, torch.where(known, batch.disparity, 0.0))
+    first, laid = batch.first.mean(1, keepdim=True), laid.mean(1, keepdim=True)
+    inner = known & (batch.disparity > -9) & (laid > 0)  # the wall behind is partly hidden from the second sensor
+    values = []
+    for one, other, where in zip(first, laid, inner, strict=True):
+        a, b = one[where].numpy(), other[where].numpy()
+        values.append(1 - np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
+    return float(np.median(values))
+
+
+def test_stored_disparity_lays_the_second_view_onto_the_first(crops: Crops) -> None:
+    assert _mismatch(centred(read_batch(crops, range(12)), 96, 96)) < 0.03
+
+
+def test_moved_pairs_still_fit_their_disparity(crops: Crops) -> None:
+    batch = _moved(read_batch(crops, range(12)), 96, 96, torch.Generator().manual_seed(0))
+    assert _mismatch(batch) < 0.05
+    wrong = batch.disparity + 3.0
+    assert _mismatch(type(batch)(batch.first, batch.second, wrong, batch.weight)) > 0.15
+
+
+@pytest.mark.parametrize("strength", [0.1, 1.0])
+def test_augmented_views_are_images(crops: Crops, strength: float) -> None:
+    batch = augmented(read_batch(crops, range(8)), 64, 96, strength, torch.Generator().manual_seed(1))
+    for view in (batch.first, batch.second):
+        assert view.shape == (8, 3, 64, 64)
+        assert float(view.min()) >= 0 and float(view.max()) <= 1 and float(view.std()) > 0.01
+    assert float(torch.isfinite(batch.disparity).float().mean()) > 0.5
+
+
+def test_the_same_generator_gives_the_same_batch(crops: Crops) -> None:
+    stored = read_batch(crops, range(4))
+    one, other = (augmented(stored, 64, 96, 1.0, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(one.first, other.first) and torch.equal(one.second, other.second)
+    assert torch.equal(one.disparity.nan_to_num(), other.disparity.nan_to_num())

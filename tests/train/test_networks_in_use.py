@@ -1,0 +1,145 @@
+"""What training sees and what the detector computes must be one and the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stereolive.data.crops import Crops
+from stereolive.depth import LIVENESS_CHANNELS, depth_information, liveness_input
+from stereolive.nets.depth import DepthNetwork
+from stereolive.nets.liveness import LivenessNetwork
+from stereolive.runtime import Network
+from stereolive.train.cache import cache_inputs, variant_crop
+from stereolive.train.export import export_depth, export_liveness
+from stereolive.train.joint_stage import Geometry, liveness_maps
+from stereolive.train.liveness_stage import IMAGES, BalancedSampler, augmented_maps
+from stereolive.types import FaceCrop
+
+
+@pytest.fixture(scope="module")
+def depth() -> DepthNetwork:
+    torch.manual_seed(0)
+    network = DepthNetwork()
+    network.train()
+    with torch.no_grad():  # statistics of the normalisation that are not the ones it starts with
+        network(torch.rand(2, 3, 96, 96), torch.rand(2, 3, 96, 96))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def depth_onnx(depth: DepthNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "depth.onnx"
+    export_depth(depth, path, 96)
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_exported_depth_network_agrees_to_a_thousandth_of_a_pixel(
+    depth: DepthNetwork, depth_onnx: Path, batch: int, runtime: str
+) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    first, second = torch.rand(batch, 3, 96, 96), torch.rand(batch, 3, 96, 96)
+    with torch.no_grad():
+        expected = depth(first, second)
+    disparity, sd = Network(depth_onnx, threads=1, runtime=runtime).run(first.numpy(), second.numpy())
+    assert np.abs(disparity - expected.disparity.numpy()).max() < 1e-3
+    assert np.allclose(sd, np.sqrt(2) * expected.log_scale.exp().numpy(), atol=1e-3)
+
+
+def test_exported_liveness_model_agrees(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = LivenessNetwork(len(LIVENESS_CHANNELS), [0, 3, 5], kinds=4).eval()
+    network.temperature.fill_(2.0)
+    export_liveness(network, tmp_path / "l.onnx", 48)
+    maps = torch.rand(5, len(LIVENESS_CHANNELS), 48, 48)
+    with torch.no_grad():
+        expected = network(maps).numpy()
+    (got,) = Network(tmp_path / "l.onnx", threads=1).run(maps.numpy())
+    assert got.shape == (5,) and np.allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("roll_deg", [0.0, 30.0, 90.0])
+def test_joint_stage_builds_the_detectors_liveness_input(crops: Crops, roll_deg: float) -> None:
+    stored = variant_crop(crops.face_crop(0), 96, 0, np.random.default_rng(0))
+    crop = FaceCrop(**{**stored.__dict__, "roll_deg": roll_deg})
+    random = np.random.default_rng(1)
+    disparity = (random.normal(size=(48, 48)) * 0.5 + np.linspace(-5, 5, 48)).astype(np.float32)
+    log_scale = random.normal(size=(48, 48)).astype(np.float32) * 0.2 - 1
+    sd = (np.exp(log_scale) * np.sqrt(2)).astype(np.float32)
+    expected = liveness_input(depth_information(crop, disparity, sd))
+
+    first, second = (
+        torch.from_numpy(view.transpose(2, 0, 1)[None] / np.float32(255)) for view in (crop.first, crop.second)
+    )
+    row = crops.rows[0]
+    geometry = Geometry.of([type(row)(**{**row.__dict__, "roll_deg": roll_deg})], torch.device("cpu"))
+    maps = liveness_maps(
+        torch.from_numpy(disparity)[None, None], torch.from_numpy(log_scale)[None, None], first, second, geometry
+    )
+    difference = np.abs(maps[0].numpy() - expected)
+    for index, name in enumerate(LIVENESS_CHANNELS):
+        # The detector rounds images to 8 bits on the way and turns in fixed point.
+        assert np.percentile(difference[index], 95) < 0.08, name
+        assert difference[index].mean() < 0.03, name
+
+
+def test_variants_move_the_crop_without_changing_what_the_disparity_means(crops: Crops) -> None:
+    """Depth from the variant's own geometry is the depth of the stored crop: checked by matching both views' rows."""
+    stored = crops.face_crop(1)  # a flat sheet
+    random = np.random.default_rng(3)
+    for _ in range(3):
+        variant = variant_crop(stored, 96, 1, random)
+        full_stored = stored.shift_px + _disparity(stored) / stored.scale
+        full_variant = variant.shift_px + _disparity(variant) / variant.scale
+        assert full_variant == pytest.approx(full_stored, abs=1.0)
+
+
+def _disparity(crop: FaceCrop) -> float:
+    """Of the middle of a crop, by comparing a patch with the other view's row, in whole pixels."""
+    side, half = crop.size, 14
+    middle = slice(side // 2 - half, side // 2 + half)
+    patch = crop.first.mean(2)[middle, middle].ravel()
+
+    def likeness(shift: int) -> float:
+        columns = slice(side // 2 - half - shift, side // 2 + half - shift)
+        return float(np.corrcoef(patch, crop.second.mean(2)[middle, columns].ravel())[0, 1])
+
+    return float(max(range(-20, 21), key=likeness))
+
+
+def test_cache_holds_the_detectors_inputs_and_is_kept(crops: Crops, depth_onnx: Path, tmp_path: Path) -> None:
+    few = Crops(crops.folder)
+    few.rows = few.rows[:4]
+    inputs = cache_inputs(few, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    assert (inputs.variants, inputs.channels, inputs.grid) == (2, len(LIVENESS_CHANNELS), 48)
+    crop = variant_crop(crops.face_crop(2), 96, 0, np.random.default_rng(0))
+    planes = [view.transpose(2, 0, 1)[None] / np.float32(255) for view in (crop.first, crop.second)]
+    disparity, sd = Network(depth_onnx, threads=1).run(*planes)
+    expected = liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))
+    assert np.abs(inputs.read([2], [0])[0] - expected).max() < 0.01
+    stamp = (tmp_path / "cache" / "000000.npy").stat().st_mtime_ns
+    cache_inputs(few, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    assert (tmp_path / "cache" / "000000.npy").stat().st_mtime_ns == stamp
+
+
+def test_balanced_sampling(crops: Crops) -> None:
+    rows = crops.rows
+    scarce = [i for i, row in enumerate(rows) if row.species != "screen"] + [3]  # a single screen
+    drawn = [rows[i].species for i in BalancedSampler(rows, scarce).draw(600, seed=0)]
+    assert drawn.count("bona_fide") == 300
+    assert 110 < drawn.count("screen") < 190
+
+
+def test_changed_inputs_keep_their_constants_and_differ(crops: Crops) -> None:
+    maps = torch.rand(6, len(LIVENESS_CHANNELS), 48, 48)
+    changed = augmented_maps(maps.clone(), torch.Generator().manual_seed(0))
+    assert changed.shape == maps.shape and torch.isfinite(changed).all()
+    assert IMAGES == {"first": [3, 4, 5], "second": [6, 7, 8]}
+    again = augmented_maps(maps.clone(), torch.Generator().manual_seed(0))
+    assert torch.equal(changed, again)

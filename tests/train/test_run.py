@@ -1,0 +1,221 @@
+"""Whole runs on procedural crops: learning, stopping, going on, killing, and the folder that comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stereolive.data.crops import Crops
+from stereolive.errors import InputError
+from stereolive.runtime import Network
+from stereolive.store import Model
+from stereolive.train import run as run_module
+from stereolive.train.config import DepthStage, JointStage, LivenessStage, TrainConfig
+from stereolive.train.depth_stage import depth_errors, load_depth_weights, train_depth
+from stereolive.train.loop import Log, Machine, batch_indices, machine, rate_share
+from stereolive.train.run import train_on_crops
+
+
+def _config(out: Path, steps: int, **further: object) -> TrainConfig:
+    values: dict[str, object] = {
+        "manifest": Path("none.csv"),
+        "out": out,
+        "crop_px": 96,
+        "stored_px": 128,
+        "threads": 1,
+        "workers": 1,
+        "depth": DepthStage(steps=steps, batch=4, window_px=64, whole_batch=2),
+        **further,
+    }
+    return TrainConfig(**values)  # type: ignore[arg-type]
+
+
+def _prepared(config: TrainConfig) -> tuple[Machine, Log]:
+    config.work.mkdir(parents=True, exist_ok=True)
+    where = machine("cpu", 1)
+    return where, Log(config.work / "metrics.jsonl", where)
+
+
+def _same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(entry, theirs[name]) for name, entry in one.state_dict().items())
+
+
+def test_the_depth_network_learns_a_handful_of_pairs(crops: Crops, tmp_path: Path) -> None:
+    stage = DepthStage(steps=70, batch=6, window_px=64, whole_share=0.1, whole_batch=4, average_decay=0.95)
+    config = _config(tmp_path / "m", 0, depth=stage)
+    where, log = _prepared(config)
+    rows = list(range(6))
+    before = depth_errors(
+        train_depth(crops, rows, rows, _config(tmp_path / "n", 0), where, log), crops, rows, 96, where
+    )
+    after = depth_errors(train_depth(crops, rows, rows, config, where, log), crops, rows, 96, where)
+    assert after["face_median_px"] < 1.2 < before["face_median_px"]
+    logged = [json.loads(line) for line in (config.work / "metrics.jsonl").read_text().splitlines()]
+    assert logged[-1]["step"] == 70 and any("validation" in entry for entry in logged)
+
+
+def test_stopped_and_taken_up_again_ends_at_the_same_weights(
+    crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = list(range(8))
+    straight = _config(tmp_path / "straight", 8)
+    where, log = _prepared(straight)
+    expected = train_depth(crops, rows, rows, straight, where, log)
+
+    broken = _config(tmp_path / "broken", 8, checkpoint_minutes=0.0)
+    where, log = _prepared(broken)
+    from stereolive.train import depth_stage
+
+    true_losses, calls = depth_stage.depth_losses, []
+
+    def failing(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return true_losses(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(depth_stage, "depth_losses", failing)
+    with pytest.raises(KeyboardInterrupt):
+        train_depth(crops, rows, rows, broken, where, log)
+    monkeypatch.setattr(depth_stage, "depth_losses", true_losses)
+    state = torch.load(broken.work / "depth.checkpoint", weights_only=True)
+    assert state["step"] == 4
+    assert _same(expected, train_depth(crops, rows, rows, broken, where, log))
+
+
+def test_a_checkpoint_of_another_run_is_refused(crops: Crops, tmp_path: Path) -> None:
+    config = _config(tmp_path / "m", 2)
+    where, log = _prepared(config)
+    train_depth(crops, [0, 1], [2], config, where, log)
+    with pytest.raises(InputError, match="another configuration"):
+        train_depth(crops, [0, 1], [2], dataclasses.replace(config, seed=5), where, log)
+
+
+def test_a_finished_networks_weights_can_be_taken_over(crops: Crops, tmp_path: Path) -> None:
+    config = _config(tmp_path / "m", 2)
+    where, log = _prepared(config)
+    trained = train_depth(crops, [0, 1], [2], config, where, log)
+    later = _config(tmp_path / "n", 0, depth_from=config.work)
+    where, log = _prepared(later)
+    assert _same(trained, train_depth(crops, [0, 1], [2], later, where, log))
+    with pytest.raises(InputError, match=r"holds no depth\.checkpoint"):
+        load_depth_weights(tmp_path)
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from stereolive.data.crops import Crops
+import test_run
+config = test_run._config(Path({out!r}), 400, checkpoint_minutes=0.0)
+where, log = test_run._prepared(config)
+from stereolive.train.depth_stage import train_depth
+train_depth(Crops({crops!r}), list(range(8)), [8], config, where, log)
+"""
+
+
+def test_killed_at_any_moment_the_checkpoint_is_whole(crop_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    script = _CHILD.format(here=str(Path(__file__).parent), out=str(out), crops=str(crop_folder))
+    source = str(Path(__file__).parents[2] / "src")
+    child = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": source})
+    path = out.with_name("m.work") / "depth.checkpoint"
+    waited = time.monotonic() + 50
+    while not path.exists() and time.monotonic() < waited and child.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.7)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    state = torch.load(path, weights_only=True)
+    assert state["step"] >= 1
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    # It is what the same run goes on from.
+    config = _config(out, 400, checkpoint_minutes=0.0)
+    assert state["signature"] == json.dumps(
+        {"stage": dataclasses.asdict(config.depth), "seed": 0, "crop_px": 96, "crops": 8}, sort_keys=True
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(crop_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainConfig, Model]:
+    torch.set_num_threads(1)
+    config = _config(
+        tmp_path_factory.mktemp("run") / "model",
+        12,
+        validation_share=0.3,
+        liveness=LivenessStage(steps=12, batch=8, variants=1),
+        joint=JointStage(steps=2, batch=2),
+        licence="CC0-1.0",
+    )
+    where, log = _prepared(config)
+    return config, train_on_crops(Crops(crop_folder), config, where, log)
+
+
+def test_a_run_writes_a_model_that_loads_and_runs(finished: tuple[TrainConfig, Model]) -> None:
+    config, _ = finished
+    model = Model.load(config.out)
+    assert model.crop_size == 96 and 0 <= model.threshold <= 1 and model.licence == "CC0-1.0"
+    assert model.operating_points[0]["name"] == "bpcer_2"
+    assert model.training["seed"] == 0 and model.training["config"]["depth"]["steps"] == 12
+    assert model.metrics["depth"]["face_median_mm"] > 0
+    views = np.random.default_rng(0).random((2, 1, 3, 96, 96)).astype(np.float32)
+    disparity, sd = Network(model.depth_path).run(views[0], views[1])
+    assert disparity.shape == sd.shape == (1, 1, 48, 48) and (sd > 0).all()
+    (logit,) = Network(model.liveness_path).run(np.zeros((1, len(model.liveness_channels), 48, 48), np.float32))
+    assert logit.shape == (1,)
+
+
+def test_the_threshold_rests_on_validation_subjects_alone(
+    finished: tuple[TrainConfig, Model], crops: Crops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, model = finished
+    seen: list[list[str]] = []
+    true_points = run_module.operating_points
+
+    def watched(scores: np.ndarray, species: list[str], bpcer: float):  # type: ignore[no-untyped-def,type-arg]
+        seen.append(list(species))
+        return true_points(scores, species, bpcer)
+
+    monkeypatch.setattr(run_module, "operating_points", watched)
+    where, log = _prepared(config)
+    again = train_on_crops(crops, config, where, log)  # everything is there, so this only calibrates and saves
+    validating = run_module.split(crops.rows, config.validation_share, config.seed)["validation"]
+    assert seen == [[crops.rows[index].species for index in validating]]
+    assert again.threshold == model.threshold
+
+
+def test_too_narrow_data_are_refused_before_anything_is_trained(crop_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "crops"
+    shutil.copytree(crop_folder, folder)
+    index = folder / "shard-00000" / "index.csv"
+    index.write_text(index.read_text().replace("dim", "indoor"))
+    config = _config(tmp_path / "m", 5)
+    where, log = _prepared(config)
+    with pytest.raises(InputError, match="two illuminations"):
+        train_on_crops(Crops(folder), config, where, log)
+    assert not list(config.work.glob("*.checkpoint"))
+
+
+def test_every_sample_comes_once_before_any_comes_again() -> None:
+    drawn = [index for step in range(7) for index in batch_indices(10, 4, step, seed=3)]
+    assert sorted(drawn[:10]) == list(range(10)) == sorted(drawn[10:20])
+    assert drawn[:10] != drawn[10:20]
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    rates = [rate_share(step, 1000) for step in range(1000)]
+    assert max(rates) == pytest.approx(1.0, abs=1e-3) and rates[0] < 0.05 and rates[-1] < 0.02

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stereolive.data.crops import CropRow, Crops
+from stereolive.errors import InputError
+from stereolive.train.split import check_coverage, coverage_table, split
+
+
+def _with(row: CropRow, **changes: object) -> CropRow:
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def test_enough_is_enough(crops: Crops) -> None:
+    check_coverage(crops.rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"illumination": "indoor"}, "at least two illuminations, got indoor"),
+        ({"illumination": ""}, "at least two illuminations, got none"),
+        ({"material": "paper"}, "at least two materials, got paper"),
+        ({"label": "attack"}, "there is no bona_fide"),
+        ({"label": "bona_fide"}, "there is no attack"),
+        ({"label": ""}, "48 of 48 presentations have none"),
+    ],
+)
+def test_data_that_teach_something_else_are_refused(crops: Crops, changes: dict[str, str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        check_coverage([_with(row, **changes) for row in crops.rows])
+
+
+def test_table_counts_each_cell(crops: Crops) -> None:
+    table = coverage_table(crops.rows)
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert columns["species"] == ["bona_fide", "print", "screen"]
+    assert columns["indoor"] == ["12", "6", "6"] and columns["dim"] == ["12", "6", "6"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_subject_and_no_instrument_on_both_sides(crops: Crops, seed: int) -> None:
+    rows = [
+        _with(row, further={"instrument_id": "" if row.label == "bona_fide" else f"i{index % 6}"})
+        for index, row in enumerate(crops.rows)
+    ]
+    try:
+        sides = split(rows, 0.3, seed)
+    except InputError as error:
+        assert "needs bona fide presentations and attacks" in str(error)
+        return
+    for name in ("subject_id", "instrument_id"):
+        seen = [
+            {getattr(rows[i], name, rows[i].further.get(name)) for i in sides[side]} for side in ("train", "validation")
+        ]
+        assert not (seen[0] & seen[1]) - {""}
+
+
+def test_the_same_seed_gives_the_same_split_and_another_another(crops: Crops) -> None:
+    assert split(crops.rows, 0.3, 1) == split(crops.rows, 0.3, 1)
+    assert len({tuple(split(crops.rows, 0.3, seed)["validation"]) for seed in range(6)}) > 1
+
+
+def test_the_manifests_own_split_is_kept_and_test_rows_are_not_touched(crops: Crops) -> None:
+    names = ("train", "train", "train", "train", "train", "val", "test", "test")
+    rows = [_with(row, further={"split": names[int(row.subject_id[1:])]}) for row in crops.rows]
+    sides = split(rows, 0.15, 0)
+    assert {rows[i].subject_id for i in sides["train"]} == {"s0", "s1", "s2", "s3", "s4"}
+    assert {rows[i].subject_id for i in sides["validation"]} == {"s5"}
+
+
+@pytest.mark.parametrize(
+    ("further", "says"),
+    [({"split": "maybe"}, "expected train, validation or test"), ({"split": "train"}, "validation side")],
+)
+def test_a_useless_split_is_refused(crops: Crops, further: dict[str, str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        split([_with(row, further=further) for row in crops.rows], 0.15, 0)
+
+
+def test_a_subject_on_both_sides_is_refused(crops: Crops) -> None:
+    rows = [_with(row, further={"split": "train" if i < 30 else "validation"}) for i, row in enumerate(crops.rows)]
+    with pytest.raises(InputError, match="on both sides"):
+        split(rows, 0.15, 0)
+
+
+def test_subjects_are_needed(crops: Crops) -> None:
+    with pytest.raises(InputError, match="subject_id"):
+        split([_with(row, subject_id="") for row in crops.rows], 0.15, 0)
