@@ -1,0 +1,1 @@
+"""From views of a board, or from nothing but faces, to a rig."""

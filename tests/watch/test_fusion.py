@@ -1,0 +1,148 @@
+"""Fusion rules, faults over time, recording."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stereolive.detector import Analysis
+from stereolive.errors import InputError
+from stereolive.rig import Camera, Rig
+from stereolive.sources import FramePair
+from stereolive.types import ImageArray, Verdict
+from stereolive.watch.fusion import Fusion, FusionRules, Outcome
+from stereolive.watch.recording import Recorder
+from stereolive.watch.sequence import SequenceWatch
+from stereolive.watch.watcher import Watcher
+
+MATRIX = np.array([[600.0, 0, 31.5], [0, 600, 23.5], [0, 0, 1]])
+BOX = (20.0, 10.0, 20.0, 24.0)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    cameras = [Camera(spectrum, 64, 48, MATRIX, np.zeros(5)) for spectrum in ("visible", "near_infrared")]  # type: ignore[arg-type]
+    return Rig(cameras[0], cameras[1], np.eye(3), np.array([-40.0, 0, 0]))
+
+
+def verdict(score: float | None, reason: str = "", box: tuple[float, float, float, float] | None = BOX) -> Verdict:
+    decision = "no_response" if score is None else "bona_fide" if score >= 0.5 else "attack"
+    return Verdict(decision, score, 0.5, (reason,) if reason else (), None, box, None, "m", 1.0)  # type: ignore[arg-type]
+
+
+def outcomes(verdicts: list[Verdict], step_s: float = 0.2, rules: FusionRules | None = None) -> list[Outcome]:
+    fusion = Fusion(0.5, rules)
+    found = [fusion.add(v, index * step_s) for index, v in enumerate(verdicts)]
+    return [outcome for outcome in found if outcome is not None]
+
+
+FAULT = verdict(None, "first_blurred")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([verdict(0.9)] * 3, ["bona_fide"]),
+        ([verdict(0.1)] * 3, ["attack"]),
+        ([verdict(0.9)] * 2, []),  # not enough yet
+        ([verdict(0.9), verdict(0.1), verdict(0.2)], ["attack"]),
+        ([verdict(0.9), verdict(0.1), verdict(0.9), verdict(0.9)], ["bona_fide"]),  # one of four disagrees
+        ([verdict(None, "no_face", None)] * 50, []),  # nobody there is no attempt
+        ([FAULT] * 21, ["no_response"]),
+        ([FAULT] * 8 + [verdict(0.9)] * 3, []),  # three lucky pairs among faults are not enough
+    ],
+)
+def test_rules(verdicts: list[Verdict], expected: list[str]) -> None:
+    assert [outcome.decision for outcome in outcomes(verdicts)] == expected
+
+
+def test_a_person_swapped_in_starts_anew() -> None:
+    elsewhere = (44.0, 10.0, 20.0, 24.0)
+    assert outcomes([verdict(0.9), verdict(0.9), verdict(0.9, box=elsewhere)]) == []
+
+
+def test_an_attack_cannot_hide_in_faults() -> None:
+    found = outcomes([FAULT] * 63)
+    assert [outcome.decision for outcome in found] == ["no_response", "no_response", "attack"]
+    assert found[-1].reasons[0] == "repeated_no_response" and found[-1].no_responses_in_a_row == 3
+
+
+def test_only_a_living_face_or_a_long_absence_sets_the_count_back() -> None:
+    fusion = Fusion(0.5)
+    for index in range(21):
+        fusion.add(FAULT, index * 0.2)
+    assert fusion.no_responses_in_a_row == 1
+    fusion.add(verdict(None, "no_face", None), 30.0)
+    assert fusion.no_responses_in_a_row == 1
+    fusion.add(verdict(None, "no_face", None), 90.0)
+    assert fusion.no_responses_in_a_row == 0
+
+
+def test_impossible_rules_are_refused() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        FusionRules(responses=0)
+
+
+def picture(seed: int, gain: float = 1.0) -> ImageArray:
+    return np.clip(np.random.default_rng(seed).normal(120, 20, (48, 64)) * gain, 0, 255).astype(np.uint8)
+
+
+def pair(index: int, first: ImageArray, second: ImageArray, apart: bool = False) -> FramePair:
+    return FramePair(first, second, index * 100.0, index * 100.0, str(index), apart)
+
+
+def test_frozen_and_repeated_pictures(rig: Rig) -> None:
+    watch = SequenceWatch(rig)
+    assert watch.fault(pair(0, picture(0), picture(1))) is None
+    assert watch.fault(pair(1, picture(2), picture(1))) == "second_frozen"
+    assert watch.fault(pair(2, picture(0), picture(3))) == "first_frozen"
+    assert watch.fault(pair(3, picture(4), picture(5), True)) == "unsynchronised"
+
+
+def test_a_lamp_that_goes_out_and_one_that_flickers(rig: Rig) -> None:
+    steady = SequenceWatch(rig)
+    faults = [steady.fault(pair(i, picture(2 * i), picture(2 * i + 1, 1 if i < 6 else 0.3))) for i in range(8)]
+    assert faults[:6] == [None] * 6 and faults[6] == "led_off"
+    pulsed = SequenceWatch(rig)
+    faults = [pulsed.fault(pair(i, picture(2 * i), picture(2 * i + 1, 1 if i % 2 else 0.6))) for i in range(10)]
+    assert faults[-1] == "flicker"
+    brighter = SequenceWatch(rig)
+    walking_up = [brighter.fault(pair(i, picture(2 * i), picture(2 * i + 1, 0.5 + 0.05 * i))) for i in range(10)]
+    assert walking_up == [None] * 10
+
+
+class Certain:
+    """A detector to which everything lives."""
+
+    threshold = 0.5
+
+    def analyse(self, first: ImageArray, second: ImageArray, rig: Rig) -> Analysis:
+        return Analysis(verdict(0.99))
+
+
+def test_a_fault_takes_bona_fide_away(rig: Rig) -> None:
+    watcher = Watcher(Certain(), rig, notes=("uncalibrated",))
+    good = watcher.judge(pair(0, picture(0), picture(1))).verdict
+    frozen = watcher.judge(pair(1, picture(2), picture(1))).verdict
+    apart = watcher.judge(pair(2, picture(3), picture(4), True)).verdict
+    assert (good.decision, good.reasons) == ("bona_fide", ("uncalibrated",))
+    assert (frozen.decision, frozen.score, frozen.reasons[0]) == ("no_response", None, "second_frozen")
+    assert (apart.decision, apart.reasons[0]) == ("no_response", "unsynchronised")
+
+
+def test_recording_needs_consent_and_makes_a_manifest(rig: Rig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="consent"):
+        Recorder(tmp_path, rig, consent=" ", subject_id="p01")
+    with pytest.raises(InputError, match="species"):
+        Recorder(tmp_path, rig, consent="form 1", subject_id="p01", label="attack")
+    recorder = Recorder(tmp_path, rig, consent="form 1", subject_id="p01", label="bona_fide")
+    recorder.add(pair(0, picture(0), picture(1)), verdict(0.9))
+    Recorder(tmp_path, rig, consent="form 2", subject_id="p02").add(pair(1, picture(2), picture(3)), verdict(None, "x"))
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["consent"] for row in rows] == ["form 1", "form 2"]
+    assert all((tmp_path / row[column]).is_file() for row in rows for column in ("first", "second", "rig"))
+    assert rows[0]["label"] == "bona_fide" and rows[1]["label"] == ""
