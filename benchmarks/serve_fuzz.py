@@ -1,0 +1,191 @@
+"""Mutated uploads -> results/serve_fuzz.json: no 5xx, no bona_fide, no growth in memory.
+
+The uploads start from bundled pairs that the service does not take for bona fide, so that no mutation can rightly
+become it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from serve_common import PairBytes, Server, bundled, form, machine, post, running, write
+
+NUMBERS = [
+    "0",
+    "-1",
+    "1e400",
+    "-1e400",
+    "1e-300",
+    "NaN",
+    "Infinity",
+    "99999999999999999999",
+    "null",
+    "true",
+    '""',
+    "[]",
+    "{}",
+    "1.5",
+    "16384",
+    "15",
+]
+
+
+def flip(data: bytes, random_: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(random_.choice((1, 2, 8, 64))):
+        changed[random_.randrange(len(changed))] = random_.randrange(256)
+    return bytes(changed)
+
+
+def flip_head(data: bytes, random_: random.Random) -> bytes:
+    return flip(data[:64], random_) + data[64:]
+
+
+def cut(data: bytes, random_: random.Random) -> bytes:
+    return data[: random_.randrange(len(data))]
+
+
+def splice(data: bytes, random_: random.Random) -> bytes:
+    at, end = sorted(random_.randrange(len(data)) for _ in range(2))
+    return data[:at] + data[end:] + data[at : at + random_.randrange(100)]
+
+
+def header_only(data: bytes, random_: random.Random) -> bytes:
+    size = random_.choice((1, 640, 2000, 20000, 65535, 2**31 - 1))
+    return random_.choice(
+        (
+            b"P5 %d %d 255\n" % (size, size),
+            b"BM" + random_.randbytes(16) + size.to_bytes(4, "little") * 2 + random_.randbytes(40),
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size.to_bytes(4, "big") * 2 + random_.randbytes(20) + b"IEND",
+            b"\xff\xd8\xff\xc0\0\x11\x08" + (size % 65536).to_bytes(2, "big") * 2 + random_.randbytes(40) + b"\xff\xd9",
+            random_.randbytes(random_.randrange(2000)),
+        )
+    )
+
+
+IMAGE_MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [flip, flip_head, cut, splice, header_only]
+
+
+def mutate_rig(rig: bytes, random_: random.Random) -> bytes:
+    if random_.random() < 0.3:
+        return random_.choice((flip, cut, splice))(rig, random_)
+    data = json.loads(rig)
+    holder = random_.choice((data, data["first"], data["second"]))
+    name = random_.choice(sorted(holder))
+    value = json.dumps(holder[name])
+    digits = [i for i, letter in enumerate(value) if letter.isdigit()]
+    if digits and random_.random() < 0.7:
+        at = random_.choice(digits)
+        value = value[:at] + random_.choice(NUMBERS) + value[at + 1 :]
+    else:
+        value = random_.choice([*NUMBERS, "[" * 500, '"x"'])
+    mark = "@@mutated@@"
+    holder[name] = mark
+    return json.dumps(data).replace(f'"{mark}"', value).encode()
+
+
+def upload(pair: PairBytes, random_: random.Random) -> tuple[bytes, str, str]:
+    """A mutated body, its content type, and the kind of mutation."""
+    parts = {"first": pair.first, "second": pair.second, "rig": pair.rig}
+    types: dict[str, str] = {}
+    kind = random_.choice(("image", "image", "image", "rig", "rig", "form", "raw", "parts"))
+    if kind == "image":
+        for name in random_.choice((("first",), ("second",), ("first", "second"))):
+            parts[name] = random_.choice(IMAGE_MUTATIONS)(parts[name], random_)
+    elif kind == "rig":
+        parts["rig"] = mutate_rig(pair.rig, random_)
+    elif kind == "raw":
+        values = [random_.choice(("640", "480", "16", "1", "3", "8", "0", "-5", "x", "99999999")) for _ in range(4)]
+        types["first"] = "application/x-raw-image; width={}; height={}; channels={}; bits={}".format(*values)
+        parts["first"] = bytes(random_.choice((0, 1, 640 * 480, 640 * 480 * 2, 640 * 480 * 3)))
+    elif kind == "parts":
+        name = random_.choice(sorted(parts))
+        if random_.random() < 0.5:
+            del parts[name]
+        else:
+            parts[random_.choice(("nonce", "third", "rig ", "FIRST", ""))] = parts.pop(name)
+    body, content_type = form(parts, types)
+    if kind == "form":
+        body = random_.choice((flip_head, cut, splice))(body, random_)
+        if random_.random() < 0.3:
+            content_type = random_.choice(
+                (
+                    "multipart/form-data",
+                    "text/plain",
+                    "multipart/form-data; boundary=",
+                    "multipart/form-data; boundary=x",
+                    "\x01",
+                )
+            )
+    return body, content_type, kind
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--model", help="model folder (default: the released one)")
+    arguments = parser.parse_args()
+    random_ = random.Random(arguments.seed)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder), ["--model", arguments.model] if arguments.model else []) as server,
+    ):
+        bases = [pair for pair in bundled() if _decision(server, pair) != "bona_fide"]
+        if not bases:
+            raise SystemExit("every bundled pair is taken for bona fide")
+        statuses: dict[str, Counter[str]] = {}
+        faults = []
+        memory_mb = []
+        connection = server.connection()
+        for number in range(arguments.requests):
+            body, content_type, kind = upload(random_.choice(bases), random_)
+            try:
+                status, answer = post(connection, "/v1/checks", server.key, body, content_type)
+            except (http.client.HTTPException, OSError, json.JSONDecodeError) as error:
+                # A connection may be closed on a body that is refused early; it must take the next one.
+                connection.close()
+                connection = server.connection()
+                statuses.setdefault(kind, Counter())[f"closed ({type(error).__name__})"] += 1
+                continue
+            outcome = answer.get("decision", "problem")
+            statuses.setdefault(kind, Counter())[f"{status} {outcome}"] += 1
+            if status >= 500 or outcome == "bona_fide" or "internal_error" in answer.get("no_response_reasons", ()):
+                faults.append({"number": number, "kind": kind, "status": status, "outcome": outcome})
+            if (number + 1) % max(1, arguments.requests // 20) == 0:
+                memory_mb.append((number + 1, round(server.memory_mb(), 1)))
+        connection.close()
+    write(
+        "serve_fuzz.json",
+        {
+            "uploads": arguments.requests,
+            "seed": arguments.seed,
+            "server_errors": sum(fault["status"] >= 500 for fault in faults),
+            "bona_fide": sum(fault["outcome"] == "bona_fide" for fault in faults),
+            "internal_errors": sum(fault["outcome"] == "no_response" for fault in faults),
+            "first_faults": faults[:10],
+            "answers_by_mutation": {kind: dict(sorted(counter.items())) for kind, counter in sorted(statuses.items())},
+            "memory_mb_after_uploads": memory_mb,
+            "machine": machine(),
+        },
+    )
+
+
+def _decision(server: Server, pair: PairBytes) -> str:
+    connection = server.connection()
+    _, answer = post(
+        connection, "/v1/checks", server.key, *form({"first": pair.first, "second": pair.second, "rig": pair.rig})
+    )
+    connection.close()
+    return str(answer.get("decision"))
+
+
+if __name__ == "__main__":
+    main()
