@@ -1,0 +1,206 @@
+"""Every figure of a released model on one manifest: scores, rates, and depth beside OpenCV's tuned StereoSGBM.
+
+    python benchmarks/evaluate_release.py MANIFEST --out results/NAME [--split test] [--model MODEL]
+        [--tune MANIFEST | --settings settings.json] [--workers K]
+
+writes into ``--out``: ``scores.csv`` as ``stereolive score`` does, ``metrics.json`` as ``stereolive evaluate`` does,
+``depth_errors.csv`` (one row a presentation: both methods on the same rectified pair) and ``depth_summary.json``.
+StereoSGBM is tuned on the validation rows of ``--tune`` (``benchmarks/baseline_sgbm.py``); ``--settings`` takes the
+outcome of an earlier run. Errors are absolute, over the ellipse that the face fills, in mm along the rectified axis;
+a presentation without an answer by the detector has no depth and is counted as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import lru_cache
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from baseline_sgbm import SETTINGS, Setting, measure, tune
+
+from stereolive.data.crops import true_disparity_px
+from stereolive.data.manifest import Manifest, Presentation
+from stereolive.depth import face_ellipse
+from stereolive.detector import LivenessDetector
+from stereolive.errors import InputError
+from stereolive.evaluate.evaluation import evaluate
+from stereolive.images import read_depth, read_image
+from stereolive.rig import Rig
+from stereolive.score import score
+from stereolive.store import released_model
+
+DISTANCES_MM = (0, 400, 600, 800, 1300)
+NEAR_ACROSS = "visible and near-infrared, up to 600 mm"
+MEASURES = (
+    *("median_error_mm", "percentile90_error_mm"),
+    *("sgbm_median_error_mm", "sgbm_percentile90_error_mm"),
+)
+QUANTILE_90 = 1.6448536  # of the standard normal: half the width of its 90 % interval
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--split", help="only rows of this split")
+    parser.add_argument("--model", type=Path, default=released_model())
+    parser.add_argument("--tune", type=Path, help="manifest whose validation rows StereoSGBM is tuned on")
+    parser.add_argument("--settings", type=Path, help="StereoSGBM's settings of an earlier run")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    out: Path = given.out
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest.read(given.manifest)
+    entries = [entry for entry in manifest if given.split is None or entry.further.get("split") == given.split]
+    chosen = Manifest(manifest.path, tuple(entries))
+    setting = _setting(given.settings, given.tune, out, given.workers)
+
+    scores = out / "scores.csv"
+    score(chosen, scores, LivenessDetector(given.model, threads=1), workers=given.workers)
+    evaluate(scores, out, model=given.model)
+    with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
+        rows = list(pool.map(depth_errors, entries, repeat(given.model), repeat(setting), chunksize=4))
+    _write(out / "depth_errors.csv", rows)
+    summary = {
+        "manifest": given.manifest.name,
+        "split": given.split,
+        "presentations": len(entries),
+        "sgbm": asdict(setting),
+        "groups": summarise(rows),
+    }
+    (out / "depth_summary.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    for group in summary["groups"]:
+        if group["by"] in ("all", NEAR_ACROSS):
+            print(group)
+
+
+def depth_errors(entry: Presentation, model: Path, setting: Setting) -> dict[str, Any]:
+    """Both methods' errors on one presentation; empty cells where there is no answer or no truth."""
+    row: dict[str, Any] = {
+        "sample_id": entry.sample_id,
+        "label": entry.label,
+        "pai_species": entry.pai_species,
+        "illumination": entry.illumination,
+        "rig": entry.rig.stem,
+        "spectra": "",
+        "distance_mm": "",
+        "median_error_mm": "",
+        "percentile90_error_mm": "",
+        "within_90_interval": "",
+        "sgbm_median_error_mm": "",
+        "sgbm_percentile90_error_mm": "",
+    }
+    cv2.setNumThreads(1)
+    try:
+        rig = Rig.load(entry.rig)
+        analysis = _detector(model).analyse(read_image(entry.first), read_image(entry.second), rig)
+    except InputError:
+        return row
+    row["spectra"] = f"{rig.first.spectrum}+{rig.second.spectrum}"
+    if analysis.depth is None or analysis.crop is None or entry.depth is None:
+        return row
+    info = analysis.depth
+    grid = info.depth_mm.shape[0]
+    truth_px = true_disparity_px(read_depth(entry.depth), rig, analysis.crop)
+    # Cells that straddle an edge of the truth's holes are left out.
+    truth = truth_px.reshape(grid, 2, grid, 2).mean(axis=(1, 3))
+    full = analysis.crop.shift_px + truth / analysis.crop.scale
+    known = face_ellipse(grid) & np.isfinite(truth) & (full > 1e-3)
+    if known.sum() < 50:
+        return row
+    true_mm = analysis.crop.focal_times_baseline / full[known]
+    errors = np.abs(info.depth_mm[known] - true_mm)
+    row["distance_mm"] = f"{np.median(true_mm):.1f}"
+    row["median_error_mm"] = f"{np.median(errors):.3f}"
+    row["percentile90_error_mm"] = f"{np.percentile(errors, 90):.3f}"
+    row["within_90_interval"] = f"{np.mean(errors <= QUANTILE_90 * info.depth_sd_mm[known]):.4f}"
+    (baseline,) = measure(entry, [setting])
+    if math.isfinite(baseline.median_error_mm):
+        row["sgbm_median_error_mm"] = f"{baseline.median_error_mm:.3f}"
+        row["sgbm_percentile90_error_mm"] = f"{baseline.percentile90_error_mm:.3f}"
+    return row
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Medians over presentations, over all and by spectra, distance, illumination, label and both first together."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if not row["median_error_mm"]:
+            continue
+        distance = float(row["distance_mm"])
+        low = max(edge for edge in DISTANCES_MM if edge <= distance)
+        band = (
+            f"{low} mm and more"
+            if low == DISTANCES_MM[-1]
+            else f"{low} to {DISTANCES_MM[DISTANCES_MM.index(low) + 1]} mm"
+        )
+        for by, value in (
+            ("all", "all"),
+            ("label", row["label"]),
+            ("spectra", row["spectra"]),
+            ("distance", band),
+            ("illumination", row["illumination"]),
+            ("rig", row["rig"].split("_")[0]),
+            ("spectra and distance", f"{row['spectra']}, {band}"),
+            ("label and distance", f"{row['label']}, {band}"),
+        ):
+            groups[by, value].append(row)
+        if distance <= 600 and {"visible", "near_infrared"} == set(row["spectra"].split("+")):
+            groups[NEAR_ACROSS, "all"].append(row)
+            groups[NEAR_ACROSS, row["label"]].append(row)
+    return [
+        {
+            "by": by,
+            "value": value,
+            "presentations": len(members),
+            **{name: _median(members, name) for name in MEASURES},
+            "within_90_interval": round(float(np.mean([float(row["within_90_interval"]) for row in members])), 3),
+        }
+        for (by, value), members in sorted(groups.items())
+    ]
+
+
+def _median(rows: Iterable[dict[str, Any]], name: str) -> float | None:
+    values = [float(row[name]) for row in rows if row[name]]
+    return round(float(np.median(values)), 2) if values else None
+
+
+def _setting(settings: Path | None, source: Path | None, out: Path, workers: int) -> Setting:
+    if settings is not None:
+        return Setting(**json.loads(settings.read_text("utf-8"))["setting"])
+    if source is None:
+        raise SystemExit("give --tune MANIFEST or --settings FILE")
+    validation = [entry for entry in Manifest.read(source) if entry.further.get("split") == "validation"]
+    setting, error = tune(validation, SETTINGS, workers)
+    stored = {"setting": asdict(setting), "validation_median_error_mm": error, "settings_tried": len(SETTINGS)}
+    (out / "sgbm_settings.json").write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+    return setting
+
+
+@lru_cache(maxsize=1)
+def _detector(model: Path) -> LivenessDetector:
+    return LivenessDetector(model, threads=1)
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

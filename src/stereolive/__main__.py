@@ -1,0 +1,7 @@
+"""``python -m stereolive``."""
+
+import sys
+
+from stereolive.cli import main
+
+sys.exit(main())
