@@ -72,13 +72,21 @@ class Server:
     key: str = ""
 
     @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def database(self) -> str:
         return str(self.folder / "service.db")
 
     def start(self) -> None:
         """Start and wait until it answers."""
         if not self.key:
-            scopes = [part for scope in ("check", "sessions", "details", "metrics") for part in ("--scope", scope)]
+            scopes = [
+                part
+                for scope in ("check", "sessions", "details", "calibrate", "metrics", "audit")
+                for part in ("--scope", scope)
+            ]
             made = [*COMMAND, "keys", "create", "--database", self.database, "--name", "benchmark", *scopes]
             self.key = subprocess.run(made, check=True, capture_output=True, text=True).stdout.strip()
         command = [
@@ -156,7 +164,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
-        "processor": platform.machine(),
+        "processor": _processor(),
         "python": platform.python_version(),
     }
 
@@ -166,6 +174,14 @@ def write(name: str, result: Mapping[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(json.dumps(result, indent=1))
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _resident_mb(pid: int) -> float:

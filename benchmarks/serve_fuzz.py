@@ -1,7 +1,7 @@
 """Mutated uploads -> results/serve_fuzz.json: no 5xx, no bona_fide, no growth in memory.
 
-The uploads start from bundled pairs that the service does not take for bona fide, so that no mutation can rightly
-become it.
+The uploads start from bundled pairs that the service clearly refuses (no response, or a score of at most half the
+threshold), so that no mutation can rightly become bona fide. Upload ``n`` depends on the seed and ``n`` alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import http.client
 import json
 import random
 import tempfile
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -130,46 +132,74 @@ def upload(pair: PairBytes, random_: random.Random) -> tuple[bytes, str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", help="model folder (default: the released one)")
     arguments = parser.parse_args()
-    random_ = random.Random(arguments.seed)
+    statuses: dict[str, Counter[str]] = {}
+    faults: list[dict[str, object]] = []
+    memory_mb: dict[int, float] = {}
+    lock = threading.Lock()
+    left = iter(range(arguments.requests))
+    done = 0
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), ["--model", arguments.model] if arguments.model else []) as server,
     ):
-        bases = [pair for pair in bundled() if _decision(server, pair) != "bona_fide"]
+        bases = [pair for pair in bundled() if _is_clearly_refused(server, pair)]
         if not bases:
-            raise SystemExit("every bundled pair is taken for bona fide")
-        statuses: dict[str, Counter[str]] = {}
-        faults = []
-        memory_mb = []
-        connection = server.connection()
-        for number in range(arguments.requests):
-            body, content_type, kind = upload(random_.choice(bases), random_)
-            try:
-                status, answer = post(connection, "/v1/checks", server.key, body, content_type)
-            except (http.client.HTTPException, OSError, json.JSONDecodeError) as error:
-                # A connection may be closed on a body that is refused early; it must take the next one.
-                connection.close()
-                connection = server.connection()
-                statuses.setdefault(kind, Counter())[f"closed ({type(error).__name__})"] += 1
-                continue
-            outcome = answer.get("decision", "problem")
-            statuses.setdefault(kind, Counter())[f"{status} {outcome}"] += 1
-            if status >= 500 or outcome == "bona_fide" or "internal_error" in answer.get("no_response_reasons", ()):
-                faults.append({"number": number, "kind": kind, "status": status, "outcome": outcome})
-            if (number + 1) % max(1, arguments.requests // 20) == 0:
-                memory_mb.append((number + 1, round(server.memory_mb(), 1)))
-        connection.close()
+            raise SystemExit("no bundled pair is clearly refused")
+
+        def client() -> None:
+            nonlocal done
+            connection = server.connection()
+            while True:
+                with lock:
+                    number = next(left, None)
+                if number is None:
+                    connection.close()
+                    return
+                random_ = random.Random(f"{arguments.seed}/{number}")
+                body, content_type, kind = upload(random_.choice(bases), random_)
+                status, outcome = 0, ""
+                try:
+                    status, answer = post(connection, "/v1/checks", server.key, body, content_type)
+                    outcome = str(answer.get("decision", "problem"))
+                    if "internal_error" in answer.get("no_response_reasons", ()):
+                        outcome = "internal_error"
+                except (http.client.HTTPException, OSError, json.JSONDecodeError) as error:
+                    # A connection may be closed on a body that is refused early; it must take the next one.
+                    connection.close()
+                    connection = server.connection()
+                    outcome = f"closed ({type(error).__name__})"
+                with lock:
+                    done += 1
+                    statuses.setdefault(kind, Counter())[f"{status or '-'} {outcome}"] += 1
+                    if status >= 500 or outcome in ("bona_fide", "internal_error"):
+                        faults.append({"number": number, "kind": kind, "status": status, "outcome": outcome})
+                    if done % max(1, arguments.requests // 20) == 0:
+                        memory_mb[done] = round(server.memory_mb(), 1)
+
+        start = time.perf_counter()
+        threads = [threading.Thread(target=client) for _ in range(arguments.clients)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - start
+        alive = server.process is not None and server.process.poll() is None
     write(
         "serve_fuzz.json",
         {
-            "uploads": arguments.requests,
+            "uploads": done,
             "seed": arguments.seed,
+            "clients": arguments.clients,
+            "seconds": round(seconds),
+            "from_pairs": [pair.name for pair in bases],
             "server_errors": sum(fault["status"] >= 500 for fault in faults),
             "bona_fide": sum(fault["outcome"] == "bona_fide" for fault in faults),
-            "internal_errors": sum(fault["outcome"] == "no_response" for fault in faults),
+            "internal_errors": sum(fault["outcome"] == "internal_error" for fault in faults),
+            "service_alive_at_the_end": alive,
             "first_faults": faults[:10],
             "answers_by_mutation": {kind: dict(sorted(counter.items())) for kind, counter in sorted(statuses.items())},
             "memory_mb_after_uploads": memory_mb,
@@ -178,13 +208,15 @@ def main() -> None:
     )
 
 
-def _decision(server: Server, pair: PairBytes) -> str:
+def _is_clearly_refused(server: Server, pair: PairBytes) -> bool:
     connection = server.connection()
-    _, answer = post(
-        connection, "/v1/checks", server.key, *form({"first": pair.first, "second": pair.second, "rig": pair.rig})
-    )
+    parts = {"first": pair.first, "second": pair.second, "rig": pair.rig}
+    status, answer = post(connection, "/v1/checks", server.key, *form(parts))
     connection.close()
-    return str(answer.get("decision"))
+    if status != 200 or answer["decision"] == "bona_fide":
+        return False
+    score = answer["details"]["score"]
+    return score is None or score <= answer["details"]["threshold"] / 2
 
 
 if __name__ == "__main__":

@@ -112,11 +112,9 @@ def _documented(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("script", _documented("sh"))
-def test_the_documented_curl_lines(live, folder: Path, script: str) -> None:
+def _bash(script: str, live: Any, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "STEREOLIVE_URL": live.address, "STEREOLIVE_KEY": live.key}
-    done = subprocess.run(
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
         env=environment,
@@ -125,8 +123,24 @@ def test_the_documented_curl_lines(live, folder: Path, script: str) -> None:
         timeout=300,
         check=False,
     )
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("script", _documented("sh"))
+def test_the_documented_curl_lines(live, folder: Path, script: str) -> None:
+    done = _bash(script, live, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"decision":' in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("script", _documented("bash"))
+def test_the_documented_curl_lines_of_the_calibration(live, folder: Path, script: str) -> None:
+    done = _bash(script, live, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    view = json.loads(done.stdout)
+    assert view["first"] is None and not view["taken"] and view["missing"]
+    assert (folder / "board.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_documented_commands_and_python_exist(live, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Screenshots go to the folder in $STEREOLIVE_SCREENSHOTS, where it is set.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -12,9 +13,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import httpx2
+import numpy as np
 import pytest
 
+from stereolive import Rig
+from stereolive.calibrate.boards import Board
+from stereolive.calibrate.rendering import Look, random_poses, render_pair
+from stereolive.demo import bundled_pairs
 from stereolive.explain import SIGNS
 from stereolive.quality import ADVICE
 
@@ -48,19 +55,22 @@ def open_page(browser, live) -> Iterator[Callable[..., object]]:
     """Opens the page with its key; the test fails on any error in the page and on any request to another host."""
     contexts, faults = [], []
 
-    def opened(address: str = live.page, **options: object) -> object:
+    def opened(address: str = live.page, script: str = "", **options: object) -> object:
         context = browser.new_context(reduced_motion="reduce", permissions=["camera"], **options)
         context.set_default_timeout(SLOW_MS)
         contexts.append(context)
         page = context.new_page()
+        if script:
+            page.add_init_script(script)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on(
             "request",
             lambda request: (
-                faults.append(request.url) if not request.url.startswith((live.address, "data:", "blob:")) else None
+                faults.append(request.url) if not request.url.startswith((*hosts, "data:", "blob:")) else None
             ),
         )
+        hosts = [address.partition("/page/")[0]]
         page.goto(address)
         return page
 
@@ -163,35 +173,180 @@ def test_without_a_key_the_page_asks_for_one(open_page, live) -> None:
     page.wait_for_selector("#main:not([hidden])")
 
 
+@pytest.fixture(scope="module")
+def released(start_service) -> object:
+    """A service with the model that comes with the package."""
+    return start_service("--page", model="")
+
+
 @needs_chromium
-def test_the_bundled_pairs_are_one_press_away(open_page, live) -> None:
-    pairs = httpx2.get(f"{live.address}/page/gallery").json()
-    page = open_page(**LAYOUTS["desk"])
-    page.wait_for_selector("#main:not([hidden])")
-    if not pairs:
-        playwright.expect(page.locator("#source-gallery")).to_contain_text("without example pairs")
-        pytest.skip("this installation comes without the bundled pairs")
-    playwright.expect(page.locator("#gallery button")).to_have_count(len(pairs))
-    page.locator("#gallery button").first.focus()
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#measures:not([hidden])")
-    page.wait_for_timeout(300)
-    _shoot(page, "gallery")
-
-
-def test_everything_on_the_page_has_a_name_and_every_word_is_in_the_strings() -> None:
+def test_every_bundled_pair_is_one_press_away(open_page, released) -> None:
+    """With the released model; which verdict it gives is not this test's business."""
+    pairs = httpx2.get(f"{released.address}/page/gallery").json()
+    assert len(pairs) > 8 and {pair["label"] for pair in pairs} == {"bona_fide", "attack"}
     words = json.loads((WEB / "strings.json").read_text("utf-8"))["en"]
-    html = (WEB / "index.html").read_text("utf-8")
+    page = open_page(released.page, **LAYOUTS["desk"])
+    page.wait_for_selector("#main:not([hidden])")
+    playwright.expect(page.locator("#verdict li")).to_have_count(3)
+    _shoot(page, "start")
+    buttons = page.locator("#gallery button")
+    playwright.expect(buttons).to_have_count(len(pairs))
+    for number, pair in enumerate(pairs):
+        button = buttons.nth(number)
+        button.focus()
+        with page.expect_response(re.compile("/v1/checks")) as answer:
+            page.keyboard.press("Enter")
+        assert answer.value.status == 200
+        decision = answer.value.json()["decision"]
+        playwright.expect(page.locator("#verdict .word")).to_contain_text(words[f"decision_{decision}"])
+        right = {"no_response": "This example"}.get(decision, "Right" if decision == pair["label"] else "Wrong")
+        playwright.expect(page.locator("#verdict .example")).to_contain_text(right)
+        playwright.expect(button).to_have_attribute("aria-pressed", "true")
+        playwright.expect(page.locator("#checked canvas")).to_have_count(2)
+        if number in (0, len(pairs) - 1):
+            _shoot(page, f"gallery-{number}")
+
+
+@needs_chromium
+def test_the_page_is_used_with_the_keyboard_alone(open_page, pair_number, tmp_path: Path) -> None:
+    page = open_page(**LAYOUTS["desk"])
+    page.wait_for_selector("#gallery button")
+    page.keyboard.press("Tab")
+    playwright.expect(page.locator(".skip")).to_be_focused()
+    _choose_files(page, tmp_path, pair_number(2))
+    page.locator("#rig-file").focus()
+    page.keyboard.press("Tab")
+    playwright.expect(page.locator("#check")).to_be_focused()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#verdict .word")).to_contain_text("A living face")
+    page.keyboard.press("Tab")
+    playwright.expect(page.locator("#relief")).to_be_focused()
+    # Whatever can be pressed says what it is.
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll('button, input, select, canvas, a, progress')].filter((e) => !(
+            e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.[0]?.textContent.trim()
+            || e.getAttribute('aria-hidden'))).map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+@pytest.fixture(scope="module")
+def board_pairs(rig: Rig) -> list[tuple[bytes, bytes]]:
+    """PNGs of a chessboard before both sensors, in eight places."""
+    random = np.random.default_rng(4)
+    board = Board.parse("chessboard")
+    poses = random_poses(board, rig, 8, random)
+    pairs = (render_pair(board, rig, pose, (Look(), Look()), random) for pose in poses)
+    return [tuple(cv2.imencode(".png", image)[1].tobytes() for image in pair) for pair in pairs]
+
+
+def _calibrate(open_page, live, layout: str) -> object:
+    page = open_page(live.page.replace("/page/", "/page/calibrate.html"), **LAYOUTS[layout])
+    page.wait_for_selector("#main:not([hidden])")
+    return page
+
+
+@needs_chromium
+@pytest.mark.parametrize("layout", ["desk", "phone"])
+def test_pictures_of_a_board_become_a_rig_to_check_with(open_page, live, board_pairs, tmp_path: Path, layout) -> None:
+    page = _calibrate(open_page, live, layout)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    with page.expect_download() as board:
+        page.click("#board-print")
+    assert Path(board.value.path()).read_bytes().startswith(b"%PDF")
+    page.get_by_role("radio", name="Pictures").check(force=True)
+    paths: dict[str, list[Path]] = {"first": [], "second": []}
+    for number, pair in enumerate(board_pairs):
+        for view, data in zip(paths, pair, strict=True):
+            path = tmp_path / f"{view}{number}.png"
+            path.write_bytes(data)
+            paths[view].append(path)
+    for view in paths:
+        page.set_input_files(f"#pictures-{view}", paths[view])
+    playwright.expect(page.locator("#count")).to_have_text(f"{len(board_pairs)} of 15 views")
+    playwright.expect(page.locator("#missing li")).not_to_have_count(0)
+    page.click("#rig-make:enabled")
+    playwright.expect(page.locator("#findings li")).not_to_have_count(0)
+    _shoot(page, f"calibrate-{layout}")
+    with page.expect_download() as made:
+        page.click("#rig-save")
+    rig = Rig.load(made.value.path())
+    assert rig.baseline_mm == pytest.approx(40, rel=0.1)
+    with page.expect_download() as report:
+        page.click("#rig-report")
+    assert "Expected depth error" in Path(report.value.path()).read_text("utf-8")
+    page.click("#rig-use")
+    page.wait_for_selector("#gallery button")
+    page.get_by_role("radio", name="Two files").check(force=True)
+    playwright.expect(page.locator("#rig option:checked")).to_have_text("Calibrated here")
+
+
+CAMERAS = """
+// Two cameras that show what the test hands them.
+const canvases = ["a", "b"].map(() => Object.assign(document.createElement("canvas"), { width: 640, height: 480 }));
+window.hold = async (pictures) => {
+  for (const [index, picture] of pictures.entries()) {
+    const image = Object.assign(new Image(), { src: "data:image/png;base64," + picture });
+    await image.decode();
+    canvases[index].getContext("2d").drawImage(image, 0, 0);
+  }
+};
+const devices = canvases.map((_, i) => ({ kind: "videoinput", deviceId: String(i), label: "camera " + i }));
+navigator.mediaDevices.enumerateDevices = async () => devices;
+navigator.mediaDevices.getUserMedia = async ({ video }) => {
+  const canvas = canvases[Number(video.deviceId?.exact ?? 0)];
+  // A canvas that nobody draws on sends no frames.
+  setInterval(() => canvas.getContext("2d").drawImage(canvas, 0, 0), 50);
+  return canvas.captureStream(20);
+};
+"""
+
+
+@needs_chromium
+def test_a_board_before_live_cameras_is_seen_and_its_views_are_taken(open_page, live, board_pairs) -> None:
+    page = open_page(live.page, script=CAMERAS, **LAYOUTS["desk"])
+    page.goto(f"{live.address}/page/calibrate.html")
+    page.wait_for_selector("#main:not([hidden])")
+    held = [[base64.b64encode(image).decode() for image in pair] for pair in board_pairs[:2]]
+    page.evaluate("hold", held[0])
+    page.click("#cameras-start")
+    playwright.expect(page.locator("#count")).to_have_text("1 of 15 views")
+    playwright.expect(page.locator("#guide")).to_contain_text("board")
+    missing = page.locator("#missing li").count()
+    _shoot(page, "calibrate-live")
+    page.evaluate("hold", held[1])
+    playwright.expect(page.locator("#count")).to_have_text("2 of 15 views")
+    assert page.locator("#missing li").count() < missing
+    page.click("#cameras-stop")
+    assert page.evaluate("document.getElementById('video-first').srcObject") is None
+    page.click("#over")
+    playwright.expect(page.locator("#rig-make")).to_be_disabled()
+
+
+def test_everything_on_the_pages_has_a_name_and_every_word_is_in_the_strings() -> None:
+    words = json.loads((WEB / "strings.json").read_text("utf-8"))["en"]
     scripts = "".join(path.read_text("utf-8") for path in WEB.glob("*.js"))
-    used = set(re.findall(r'data-(?:text|label)="(\w+)"', html)) | set(re.findall(r'\btext\("(\w+)"', scripts))
+    pages = {path.name: path.read_text("utf-8") for path in WEB.glob("*.html")}
+    assert set(pages) == {"index.html", "calibrate.html"}
+    used = set(re.findall(r'data-(?:text|label)="(\w+)"', "".join(pages.values())))
+    used |= set(re.findall(r'\btext\("(\w+)"', scripts)) | set(re.findall(r'"(check_needs_\w+)"', scripts))
     used |= {f"decision_{code}" for code in ("bona_fide", "attack", "no_response")}
     used |= {f"measure_{name}" for name in re.search(r"MEASURES = \[(.*)\]", scripts)[1].replace('"', "").split(", ")}
+    used |= {f"example_{how}" for how in ("right", "wrong", "open")} | {f"intro_{step}" for step in (1, 2, 3)}
+    used |= {f"views_{sees}" for sees in ("first_only", "second_only", "none")}
+    bundled = bundled_pairs()
+    used |= {f"species_{pair.pai_species or 'living'}" for pair in bundled}
+    used |= {f"light_{pair.illumination}" for pair in bundled}
     assert used == set(words)
-    # No word outside the strings but the name, and what is said without JavaScript.
-    assert set(re.findall(r">\s*([A-Za-z][^<]*)<", html.split("<body>")[1])) == {
-        "stereolive",
-        "This page needs JavaScript.",
-    }
+    for html in pages.values():
+        # No word outside the strings but names, and what is said without JavaScript.
+        assert set(re.findall(r">\s*([A-Za-z][^<]*)<", html.split("<body>")[1])) <= {
+            "stereolive",
+            "This page needs JavaScript.",
+            "A4",
+            "A3",
+            "Letter",
+        }
 
 
 def test_every_reason_has_a_sentence(make_client) -> None:

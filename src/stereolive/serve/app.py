@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stereolive import __version__
-from stereolive.serve import page, problems
+from stereolive.serve import calibration, page, problems
 from stereolive.serve.access import Access, requires
 from stereolive.serve.keys import Caller
 from stereolive.serve.logs import log
@@ -70,9 +70,10 @@ def create_app(settings: Settings, detector: Analyses, tokens: Tokens | None = N
     app.state.access = Access(service.storage, settings, tokens)
     problems.install(app)
     app.include_router(router)
+    app.include_router(calibration.router)
     app.include_router(page.router)
     _add_operations(app)
-    _add_problem_schema(app)
+    _add_schemas(app)
     app.mount("/page", StaticFiles(packages=[("stereolive.serve", "web")], html=True), name="page")
     app.add_middleware(Around, service=service)
     return app
@@ -115,13 +116,16 @@ def _add_operations(app: FastAPI) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_problem_schema(app: FastAPI) -> None:
+def _add_schemas(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, object]:
         schema = generate()
         parts = schema.setdefault("components", {}).setdefault("schemas", {})
-        parts["Problem"] = problems.Problem.model_json_schema()
+        for model in (problems.Problem, *calibration.SCHEMAS):
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            parts.update(described.pop("$defs", {}))
+            parts[model.__name__] = described
         for name in ("HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
         for path in schema["paths"].values():

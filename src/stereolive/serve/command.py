@@ -18,7 +18,7 @@ from stereolive.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from stereolive.serve.storage import Storage
 
-PAGE_SCOPES = ["check", "sessions", "details"]
+PAGE_SCOPES = ["check", "sessions", "details", "calibrate"]
 
 
 def add_commands(subparsers: Any) -> None:
@@ -88,7 +88,10 @@ def _add_keys(subparsers: Any) -> None:
     _add_database(create)
     create.add_argument("--name", required=True, help="whom or what it is for")
     create.add_argument(
-        "--scope", action="append", required=True, help="check, sessions, details, metrics or audit; may be repeated"
+        "--scope",
+        action="append",
+        required=True,
+        help="check, sessions, details, calibrate, metrics or audit; may be repeated",
     )
     create.add_argument("--rate", type=int, help="requests a minute")
     create.add_argument("--days", type=float, help="life of the key (default: until revoked)")
@@ -137,7 +140,9 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     try:
+        import cv2
         import uvicorn
+        from threadpoolctl import threadpool_limits
 
         from stereolive.serve import app, batching, keys, logs, retention, settings, tokens
     except ImportError as error:
@@ -169,6 +174,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         retention_key=retention.load_key(arguments.retention_key) if arguments.retention_key else b"",
     )
     logs.install()
+    # Requests run side by side; libraries that split each small matrix over threads of their own only stand in the way
+    # of one another, the more so the busier the machine is.
+    cv2.setNumThreads(arguments.threads)
+    threadpool_limits(arguments.threads)
     detector = batching.BatchingDetector(
         arguments.model, threads=arguments.threads, runtime=arguments.runtime, batch=chosen.batch
     )

@@ -22,6 +22,7 @@ SCOPES = {
     "check": "one-shot checks",
     "sessions": "create sessions, submit pairs, read results",
     "details": "scores, measurements and the reasons of an attack",
+    "calibrate": "find boards in pictures, make rigs",
     "metrics": "read the metrics",
     "audit": "read the audit log's head, and decisions of other keys",
 }

@@ -74,7 +74,7 @@ async def service_information(
     return ServiceInformation(
         version=__version__,
         model=service.worker.detector.model.name,
-        rigs={name: (*rig.first.size, *rig.second.size) for name, rig in settings.rigs.items()},
+        rigs={name: [*rig.first.size, *rig.second.size] for name, rig in settings.rigs.items()},
         own_rigs_allowed=not settings.only_registered_rigs,
         max_body_bytes=settings.max_body_bytes,
         max_pixels=settings.max_pixels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -81,7 +81,7 @@ class ServiceInformation(BaseModel):
 
     version: str
     model: str
-    rigs: dict[str, tuple[int, int, int, int]] = Field(
+    rigs: dict[str, Annotated[list[int], Field(min_length=4, max_length=4)]] = Field(
         description="registered rigs: width, height of the first and of the second sensor"
     )
     own_rigs_allowed: bool

@@ -29,6 +29,8 @@ class Settings:
     decode_seconds: float = 5.0
     answer_seconds: float = 20.0
     """From the body's arrival to the decision."""
+    calibration_seconds: float = 120.0
+    """For the fit that makes a rig; one runs at a time."""
     workers: int = 2
     """Pairs that are worked on at once."""
     queue: int = 32

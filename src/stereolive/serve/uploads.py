@@ -74,22 +74,36 @@ class _InMemoryParser(MultiPartParser):
 
 
 async def read_upload(request: Request, settings: Settings) -> Upload:
-    """Read and take apart a body. Raises ProblemError."""
+    """Read and take apart a check's body. Raises ProblemError."""
+    form = await read_form(request, settings, _PARTS)
+    try:
+        parts = {name: await image_part(form, name) for name in ("first", "second")}
+        nonce = await text_part(form, "nonce")
+        rig, digest = _rig(await text_part(form, "rig"), settings)
+        return Upload(parts["first"], parts["second"], rig, digest, nonce)
+    finally:
+        await form.close()
+
+
+async def read_form(
+    request: Request, settings: Settings, names: tuple[str, ...], max_field_bytes: int = MAX_FIELD_BYTES
+) -> FormData:
+    """The parts of a multipart body, each once and none but ``names``, to be closed by the caller.
+
+    Raises ProblemError.
+    """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
-        raise ProblemError(415, "media-type", "expected multipart/form-data with the parts first, second and rig")
-    limit = settings.max_body_bytes
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+        raise ProblemError(415, "media-type", "expected multipart/form-data with the parts " + ", ".join(names))
+    limit = _bound(request, settings.max_body_bytes)
     try:
         async with asyncio.timeout(settings.read_seconds):
             parser = _InMemoryParser(
-                request.headers, _bounded(request, limit), max_files=2, max_fields=4, max_part_size=MAX_FIELD_BYTES
+                request.headers, _bounded(request, limit), max_files=2, max_fields=4, max_part_size=max_field_bytes
             )
             form = await parser.parse()
     except TimeoutError:
-        raise ProblemError(408, "slow", f"the body took longer than {settings.read_seconds:g} s to arrive") from None
+        raise _slow(settings) from None
     except MultiPartException as error:
         raise ProblemError(400, "multipart", f"the body is no valid multipart form ({error.message})") from None
     except (ValueError, KeyError, AssertionError, RecursionError, IndexError):
@@ -97,37 +111,47 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         raise ProblemError(400, "multipart", "the body is no valid multipart form") from None
     except ClientDisconnect:
         raise ProblemError(400, "multipart", "the body ended early") from None
-    try:
-        return await _upload(form, settings)
-    finally:
-        await form.close()
-
-
-async def _upload(form: FormData, settings: Settings) -> Upload:
-    names = [name for name, _ in form.multi_items()]
-    for name in names:
-        if name not in _PARTS:
-            raise ProblemError(422, "part", f"unknown part {name[:40]!r}; expected {', '.join(_PARTS)}")
-        if names.count(name) > 1:
+    given = [name for name, _ in form.multi_items()]
+    for name in given:
+        if name not in names:
+            await form.close()
+            raise ProblemError(422, "part", f"unknown part {name[:40]!r}; expected {', '.join(names)}")
+        if given.count(name) > 1:
+            await form.close()
             raise ProblemError(422, "part", f"{name}: comes more than once")
-    parts = {}
-    for name in ("first", "second"):
-        value = form.get(name)
-        if not isinstance(value, UploadFile):
-            raise ProblemError(422, "part", f"{name}: expected an image as a file part")
-        parts[name] = Part(await value.read(), value.content_type or "")
-    nonce = await _text(form, "nonce")
-    rig, digest = _rig(await _text(form, "rig"), settings)
-    return Upload(parts["first"], parts["second"], rig, digest, nonce)
+    return form
 
 
-async def _text(form: FormData, name: str) -> str | None:
+async def read_json_bytes(request: Request, settings: Settings, limit: int) -> bytes:
+    """A JSON body's bytes, at most ``limit``. Raises ProblemError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError(415, "media-type", "expected application/json")
+    _bound(request, limit)
+    try:
+        async with asyncio.timeout(settings.read_seconds):
+            return b"".join([chunk async for chunk in _bounded(request, limit)])
+    except TimeoutError:
+        raise _slow(settings) from None
+    except ClientDisconnect:
+        raise ProblemError(400, "bad-request", "the body ended early") from None
+
+
+async def image_part(form: FormData, name: str) -> Part:
+    """An image as it came. Raises ProblemError where the part is missing or no file."""
+    value = form.get(name)
+    if not isinstance(value, UploadFile):
+        raise ProblemError(422, "part", f"{name}: expected an image as a file part")
+    return Part(await value.read(), value.content_type or "")
+
+
+async def text_part(form: FormData, name: str, max_bytes: int = MAX_FIELD_BYTES) -> str | None:
+    """A part's text, None where it is missing. Raises ProblemError."""
     value = form.get(name)
     if not isinstance(value, UploadFile):
         return value
-    data = await value.read(MAX_FIELD_BYTES + 1)
-    if len(data) > MAX_FIELD_BYTES:
-        raise ProblemError(413, "too-large", f"{name}: has more than {MAX_FIELD_BYTES} bytes")
+    data = await value.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ProblemError(413, "too-large", f"{name}: has more than {max_bytes} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -208,6 +232,14 @@ def _raw_image(part: Part, max_pixels: int) -> ImageArray:
     return cast(ImageArray, pixels.reshape(shape))
 
 
+def _bound(request: Request, limit: int) -> int:
+    """``limit``; raises ProblemError where the request says already that it holds more."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    return limit
+
+
 async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     size = 0
     async for chunk in request.stream():
@@ -219,3 +251,7 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 
 def _too_large(limit: int) -> ProblemError:
     return ProblemError(413, "too-large", f"the body has more than {limit} bytes")
+
+
+def _slow(settings: Settings) -> ProblemError:
+    return ProblemError(408, "slow", f"the body took longer than {settings.read_seconds:g} s to arrive")

@@ -13,10 +13,11 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -32,9 +33,11 @@ from stereolive.serve.metrics import Metrics
 from stereolive.serve.problems import ProblemError
 from stereolive.serve.settings import Settings
 from stereolive.serve.storage import Storage
-from stereolive.serve.uploads import image_of
+from stereolive.serve.uploads import Part, image_of
 from stereolive.store import Model
 from stereolive.types import ImageArray, Verdict
+
+T = TypeVar("T")
 
 
 class Analyses(Protocol):
@@ -73,18 +76,26 @@ class Worker:
         503 where the answer takes too long. A decision that was stored then can still be read with its idempotency
         key.
         """
-        work = self._threads.submit(self._decide, submission)
+        return await self.run(partial(self._decide, submission), self._settings.answer_seconds)
+
+    async def run(self, work: Callable[[], T], seconds: float) -> T:
+        """Do ``work`` on a thread of the worker. Raises ProblemError 503 where it takes longer than ``seconds``."""
+        begun = self._threads.submit(work)
         try:
-            async with asyncio.timeout(self._settings.answer_seconds):
-                return await asyncio.shield(asyncio.wrap_future(work))
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(asyncio.wrap_future(begun))
         except TimeoutError:
-            work.cancel()
+            begun.cancel()
             raise ProblemError(
                 503,
                 "timeout",
                 "the answer took too long; try again with the same idempotency key",
                 retry_after_seconds=2,
             ) from None
+
+    def decode(self, part: Part, name: str) -> ImageArray:
+        """The image in ``part``. Raises ProblemError that names the part."""
+        return image_of(part, name, self._settings.max_pixels, self._decoders.decode)
 
     def close(self) -> None:
         """Finish what was accepted."""
@@ -104,11 +115,8 @@ class Worker:
                 sessions.check_takes(session, submission.upload.nonce, submission.received_ms)
         upload = submission.upload
         with self._stage("decode"):
-            images = [
-                image_of(part, name, self._settings.max_pixels, self._decoders.decode)
-                for name, part in (("first", upload.first), ("second", upload.second))
-            ]
-        analysis = self._analyse(images[0], images[1], upload.rig)
+            first, second = self.decode(upload.first, "first"), self.decode(upload.second, "second")
+        analysis = self._analyse(first, second, upload.rig)
         with self._stage("store"):
             stored = decisions.store(
                 self._storage, self._settings, submission, session, analysis.verdict, self.model_sha256

@@ -1,4 +1,5 @@
 import { grab, listCameras, showCamera, stopCameras } from "./cameras.js";
+import { askForKey, unlock } from "./key.js";
 import { Relief } from "./relief.js";
 import * as service from "./service.js";
 import { loadText, number, text } from "./text.js";
@@ -7,6 +8,7 @@ const $ = (id) => document.getElementById(id);
 const MARKS = { bona_fide: "\u2713", attack: "\u2715", no_response: "?" };
 const MEASURES = ["distance_mm", "eye_distance_mm", "relief_mm", "plane_residual_mm", "depth_sd_mm"];
 const TENTHS = new Set(["plane_residual_mm", "depth_sd_mm"]);
+const CALIBRATED = "@calibrated";
 const state = { source: "gallery", files: {}, rigText: null, info: null, busy: false, camerasOn: false };
 let relief;
 
@@ -19,30 +21,13 @@ function element(name, properties = {}, ...children) {
 async function start() {
   await loadText();
   relief = new Relief($("relief"));
+  showNothing();
   listen();
-  if (service.takeKey()) await enter();
-  else askForKey("");
+  await unlock(enter);
 }
 
-function askForKey(fault) {
-  $("main").hidden = true;
-  $("key-form").hidden = false;
-  $("key-fault").textContent = fault;
-  $("key").focus();
-}
-
-async function enter() {
-  try {
-    state.info = await service.information();
-  } catch (error) {
-    if (error.status === 401) {
-      service.forgetKey();
-      askForKey(text("fault_key"));
-    } else askForKey(error.status ? error.message : text("fault_network"));
-    return;
-  }
-  $("key-form").hidden = true;
-  $("main").hidden = false;
+async function enter(information) {
+  state.info = information;
   listRigs();
   await listGallery();
 }
@@ -50,7 +35,10 @@ async function enter() {
 function listRigs() {
   const names = Object.keys(state.info.rigs);
   $("rig").replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
-  if (state.info.own_rigs_allowed) $("rig").append(element("option", { value: "", textContent: text("rig_from_file") }));
+  if (state.info.own_rigs_allowed) {
+    $("rig").append(element("option", { value: "", textContent: text("rig_from_file") }));
+    if (service.calibratedRig()) $("rig").append(element("option", { value: CALIBRATED, textContent: text("rig_calibrated"), selected: true }));
+  }
   $("rig-file").hidden = $("rig").value !== "";
 }
 
@@ -58,31 +46,25 @@ async function listGallery() {
   const pairs = await service.gallery();
   if (!pairs.length) $("gallery").replaceWith(element("p", { className: "quiet", textContent: text("gallery_none") }));
   for (const pair of pairs) {
-    const name = pair.label === "bona_fide" ? text("gallery_living") : pair.species.replaceAll("_", " ");
+    const name = text(`species_${pair.species ?? "living"}`);
     const picture = (view) => element("img", { src: `gallery/${encodeURIComponent(pair.id)}/${view}`, alt: "", loading: "lazy" });
     const button = element(
       "button",
       { type: "button" },
       element("span", { className: "pictures" }, picture("first"), picture("second")),
       element("span", { className: "name", textContent: name }),
-      element("span", { className: "light", textContent: pair.illumination.replaceAll("_", " ") }),
+      element("span", { className: "light", textContent: text(`light_${pair.illumination}`) }),
     );
     button.setAttribute("aria-pressed", "false");
     button.addEventListener("click", () => {
       for (const other of $("gallery").querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
-      run(() => service.galleryPair(pair.id), service.check);
+      run(async () => ({ ...(await service.galleryPair(pair.id)), shown: { label: pair.label, name } }), service.check);
     });
     $("gallery").append(element("li", {}, button));
   }
 }
 
 function listen() {
-  $("key-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    service.useKey($("key").value);
-    $("key").value = "";
-    enter();
-  });
   for (const input of document.querySelectorAll("input[name=source]")) input.addEventListener("change", () => choose(input.value));
   for (const input of document.querySelectorAll("input[name=skin]")) input.addEventListener("change", () => relief.wear(input.value));
   for (const view of ["first", "second"]) listenToDrop(view);
@@ -110,11 +92,14 @@ function choose(source) {
   ready();
 }
 
-const rigText = () => $("rig").value || state.rigText;
+const ownRig = () => ($("rig").value === CALIBRATED ? service.calibratedRig() : state.rigText);
+const rigText = () => state.info.rigs[$("rig").value] ? $("rig").value : ownRig();
 
 function ready() {
   const pair = state.source === "cameras" ? state.camerasOn : state.files.first && state.files.second;
-  $("check").disabled = !(pair && rigText()) || state.busy;
+  const lacking = pair ? (rigText() ? "" : "check_needs_rig") : state.source === "cameras" ? "check_needs_cameras" : "check_needs_pair";
+  $("check").disabled = Boolean(lacking) || state.busy;
+  $("check-lacks").textContent = lacking && text(lacking);
 }
 
 function listenToDrop(view) {
@@ -161,8 +146,8 @@ async function readRig() {
 function rigSizes() {
   const named = state.info.rigs[$("rig").value];
   if (named) return [[named[0], named[1]], [named[2], named[3]]];
-  if (!state.rigText) return null;
-  const { first, second } = JSON.parse(state.rigText);
+  if (!ownRig()) return null;
+  const { first, second } = JSON.parse(ownRig());
   return [[first?.width, first?.height], [second?.width, second?.height]];
 }
 
@@ -201,14 +186,13 @@ async function run(getPair, submit) {
   state.busy = true;
   ready();
   $("fault").textContent = "";
-  showVerdict("no_response", text("busy"), "", true);
+  showVerdict("no_response", text("busy"), [], true);
   try {
     const pair = await getPair();
     const result = await submit(pair, state.info.scopes.includes("details"));
     await showResult(result, pair);
   } catch (error) {
-    $("verdict").replaceChildren(element("p", { className: "quiet", textContent: text("result_none") }));
-    clearResult();
+    showNothing();
     $("fault").textContent = error.status === 0 ? text("fault_network") : error.message;
     if (error.status === 401) askForKey(text("fault_key"));
   } finally {
@@ -221,7 +205,13 @@ function showVerdict(decision, word, under, busy = false) {
   const mark = element("span", { className: "mark", textContent: busy ? "\u2026" : MARKS[decision] });
   mark.setAttribute("aria-hidden", "true");
   const line = element("p", { className: `word ${decision}${busy ? " busy" : ""}` }, mark, element("span", { textContent: word }));
-  $("verdict").replaceChildren(line, element("p", { className: "under", textContent: under }));
+  $("verdict").replaceChildren(line, ...under);
+}
+
+function showNothing() {
+  clearResult();
+  const steps = [1, 2, 3].map((step) => element("li", { textContent: text(`intro_${step}`) }));
+  $("verdict").replaceChildren(element("p", { className: "quiet", textContent: text("result_none") }), element("ol", { className: "steps" }, ...steps));
 }
 
 function clearResult() {
@@ -235,7 +225,9 @@ async function showResult(result, pair) {
   const under = [];
   if (details?.score != null) under.push(text("score", { score: number(details.score, 2), threshold: number(details.threshold, 2) }));
   under.push(text("took", { ms: number(result.time_ms) }));
-  showVerdict(result.decision, text(`decision_${result.decision}`), under.join(". "));
+  const lines = [element("p", { className: "under", textContent: `${under.join(". ")}.` })];
+  if (pair.shown) lines.unshift(judged(result.decision, pair.shown));
+  showVerdict(result.decision, text(`decision_${result.decision}`), lines);
   const codes = details?.reasons ?? result.no_response_reasons;
   $("reasons").replaceChildren(...codes.map((code) => element("li", { textContent: text(`reason_${code}`) })));
   const measures = MEASURES.filter((name) => details?.[name] != null).map((name) => [
@@ -255,6 +247,12 @@ async function showResult(result, pair) {
   await showChecked(pair, details?.face);
   // On a phone the result lies below what was chosen.
   if (matchMedia("(max-width: 820px)").matches) $("result").scrollIntoView({ block: "start" });
+}
+
+// An example's answer is known, so the page says whether the verdict was right.
+function judged(decision, { label, name }) {
+  const how = decision === "no_response" ? "open" : decision === label ? "right" : "wrong";
+  return element("p", { className: `example ${how}`, textContent: text(`example_${how}`, { shown: name }) });
 }
 
 async function showChecked(pair, faces) {

@@ -102,12 +102,13 @@ export class Relief {
       const heights = corners.map((i) => place[i * 3 + 2]);
       return corners.every(shown) && Math.max(...heights) - Math.min(...heights) < CUT_MM;
     };
+    const kept = fromTheMiddle(size, together);
     const faces = [];
     for (let row = 0; row + 1 < size; row++) {
       for (let column = 0; column + 1 < size; column++) {
         const a = row * size + column, b = a + 1, c = a + size, d = c + 1;
-        if (together(a, b, c)) faces.push(a, c, b);
-        if (together(b, c, d)) faces.push(b, c, d);
+        if (kept[a] && kept[b] && kept[c] && together(a, b, c)) faces.push(a, c, b);
+        if (kept[b] && kept[c] && kept[d] && together(b, c, d)) faces.push(b, c, d);
       }
     }
     const normal = normals(place, faces);
@@ -139,7 +140,7 @@ export class Relief {
       return;
     }
     const turn = times(rotateX(this.pitch), times(rotateY(this.yaw), rotateZ(this.roll)));
-    const away = (this.side * 1.75) / this.zoom;
+    const away = (this.side * 1.5) / this.zoom;
     gl.viewport(0, 0, canvas.width, canvas.height);
     gl.clearColor(0.055, 0.11, 0.1, 1);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
@@ -218,6 +219,43 @@ function insideFace(i, size) {
 function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1];
+}
+
+// The surface that hangs together with the face's middle; what floats beside it belongs to something else.
+function fromTheMiddle(size, together) {
+  const kept = new Uint8Array(size * size);
+  const next = [(size >> 1) * size + (size >> 1)];
+  kept[next[0]] = 1;
+  while (next.length) {
+    const i = next.pop(), column = i % size;
+    for (const [j, inside] of [[i - 1, column > 0], [i + 1, column + 1 < size], [i - size, i >= size], [i + size, i + size < size * size]]) {
+      if (!inside || kept[j] || !onHead(j, size) || !together(i, j)) continue;
+      kept[j] = 1;
+      next.push(j);
+    }
+  }
+  return withoutSpikes(kept, size);
+}
+
+// Thin tongues at the rim are where the matching lost the face; what has too few neighbours goes, round by round.
+function withoutSpikes(kept, size) {
+  let now = kept;
+  for (let round = 0; round < 6; round++) {
+    const before = now;
+    now = before.map((is, i) => {
+      const column = i % size;
+      if (!is || !column || column + 1 === size) return 0;
+      let neighbours = 0;
+      for (const row of [i - size, i, i + size]) for (const j of [row - 1, row, row + 1]) neighbours += before[j] ?? 0;
+      return neighbours >= 7 ? 1 : 0;
+    });
+  }
+  return now;
+}
+
+function onHead(i, size) {
+  const x = (i % size) / size - 0.5, y = Math.floor(i / size) / size - 0.5;
+  return (x / 0.38) ** 2 + (y / 0.46) ** 2 < 1;
 }
 
 // Near is light and warm, far is dark and cold, over the 120 mm that a face and its surroundings take.

@@ -31,17 +31,18 @@ export function forgetKey() {
   sessionStorage.removeItem("stereolive-key");
 }
 
-async function call(path, options = {}) {
+async function send(path, options = {}) {
   let answer;
   try {
     answer = await fetch(BASE + path, { ...options, headers: { Authorization: `Bearer ${key}`, ...options.headers } });
   } catch {
     throw new ServiceError(0, { detail: "" });
   }
-  const body = await answer.json().catch(() => ({ detail: `${answer.status}` }));
-  if (!answer.ok) throw new ServiceError(answer.status, body);
-  return body;
+  if (!answer.ok) throw new ServiceError(answer.status, await answer.json().catch(() => ({ detail: `${answer.status}` })));
+  return answer;
 }
+
+const call = async (path, options) => (await send(path, options)).json();
 
 export const information = () => call("/service");
 
@@ -87,3 +88,23 @@ export async function galleryPair(id) {
   const [first, second, rig] = await Promise.all([part("first"), part("second"), part("rig")]);
   return { first, second, rig: await rig.text() };
 }
+
+// The calibration assistant: the service keeps nothing, so what was seen so far goes along.
+export function findBoard({ first, second }, seen) {
+  const body = new FormData();
+  body.append("first", first, "first");
+  body.append("second", second, "second");
+  body.append("state", JSON.stringify(seen));
+  return call("/calibration/views", { method: "POST", body });
+}
+
+export function makeRig(views) {
+  return call("/calibration/rigs", { method: "POST", body: JSON.stringify(views), headers: { "Content-Type": "application/json" } });
+}
+
+export async function printedBoard(choice) {
+  return (await send(`/calibration/board.pdf?${new URLSearchParams(choice)}`)).blob();
+}
+
+export const calibratedRig = () => sessionStorage.getItem("stereolive-rig");
+export const keepRig = (rig) => sessionStorage.setItem("stereolive-rig", rig);
