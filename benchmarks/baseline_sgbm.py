@@ -8,11 +8,16 @@ Two figures that the trained model has to be held against, from a manifest with 
   distance. Settings are chosen on validation rows only; where nothing was matched, depth is filled from the
   neighbours, so that holes do not flatter it.
 
-    python benchmarks/baseline_sgbm.py MANIFEST --out DIR [--tune MANIFEST] [--limit N] [--workers K]
+    python benchmarks/baseline_sgbm.py MANIFEST --out DIR [--compare SCORES.csv] [--tune MANIFEST]
+        [--settings settings.json] [--fit N] [--workers K]
 
 writes ``DIR/scores.csv``, ``DIR/depth_errors.csv`` (one row a presentation), ``DIR/depth_summary.csv`` and
-``DIR/settings.json``. ``--tune`` names another manifest to tune and fit on, for one that is for checking only.
-Faces are found, carried over and cut as the detector does it, so both see the same rectified pairs.
+``DIR/settings.json``, and grades the scores as anybody's are graded: ``DIR/metrics.json`` and ``DIR/report.html`` by
+``stereolive evaluate``, and with ``--compare`` ``DIR/comparison.json`` and ``.html`` by ``stereolive compare`` beside
+another system's scores of the same presentations. Its threshold is set on the validation rows.
+``--tune`` names another manifest to tune and fit on, for one that is for checking only; ``--settings`` takes the
+outcome of an earlier run. Faces are found, carried over and cut as the detector does it, so both see the same
+rectified pairs.
 """
 
 from __future__ import annotations
@@ -40,6 +45,9 @@ from stereolive.data.crops import true_disparity_px
 from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation
 from stereolive.depth import FACE_RADIUS
 from stereolive.errors import InputError
+from stereolive.evaluate.compare import compare
+from stereolive.evaluate.evaluation import evaluate
+from stereolive.evaluate.rates import threshold_at_bpcer
 from stereolive.faces import FaceFinder, cut, locate
 from stereolive.images import read_depth, read_image
 from stereolive.rig import Rig
@@ -53,6 +61,8 @@ MARGIN = 1.5  # SGBM needs room beside the face for its search; errors are count
 SPECTRA_SHORT = {"visible": "VIS", "near_infrared": "NIR"}
 FEATURES = ("log_plane_residual_mm", "matched_share", "log_face_mm")
 TUNE_PRESENTATIONS = 40
+SYSTEM = "StereoSGBM and the residual of a plane"
+BPCER = 0.02  # on validation rows, as the released model's threshold is set
 
 
 @dataclass(frozen=True)
@@ -271,24 +281,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--compare", type=Path, metavar="SCORES.csv", help="another system on the same presentations")
     parser.add_argument("--tune", type=Path, help="manifest to tune and fit on (default: this one's own rows)")
-    parser.add_argument("--settings", type=Path, help="settings.json of an earlier run instead of tuning again")
-    parser.add_argument("--limit", type=int, default=0, help="at most so many rows to fit on, and as many to score")
+    parser.add_argument("--settings", type=Path, help="of an earlier run; tuned or fitted is only what they lack")
+    parser.add_argument("--fit", type=int, default=600, help="fit the regression on at most so many training rows")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     manifest = Manifest.read(arguments.manifest)
-    if arguments.settings:
-        stored = json.loads(arguments.settings.read_text("utf-8"))
-        setting, model = Setting(**stored["setting"]), Logistic(**stored["logistic"])
-    else:
-        source = Manifest.read(arguments.tune) if arguments.tune else manifest
-        setting, model = _tuned(source, out, arguments.limit, arguments.workers)
+    source = Manifest.read(arguments.tune) if arguments.tune else manifest
+    stored = json.loads(arguments.settings.read_text("utf-8")) if arguments.settings else {}
+    setting, model = _tuned(source, stored, out, arguments.fit, arguments.workers)
     scored = [entry for entry in manifest if entry.further.get("split", "test") != "train"]
-    scored = _thinned(scored, arguments.limit)
     measured = [row[0] for row in measure_all(scored, [setting], arguments.workers)]
-    _write(out / "scores.csv", (_score_row(entry, model) for entry in measured))
+    scores = out / "scores.csv"
+    threshold = _threshold(measured, model)
+    _write(scores, (_score_row(entry, model, threshold, manifest.path.parent) for entry in measured))
     _write(out / "depth_errors.csv", (_error_row(entry) for entry in measured))
     summary = depth_summary(e for e in measured if e.presentation.further.get("split", "test") == "test")
     if summary:
@@ -296,30 +305,50 @@ def main() -> None:
     for row in summary:
         if row["by"] == "all":
             print(f"{row['spectra']}: {row['median_error_mm']} mm over {row['presentations']} faces")
+    print(evaluate(scores, out, system=SYSTEM, pictures=manifest.path.parent).report_path)
+    if arguments.compare:
+        print(compare(scores, arguments.compare, out).text())
 
 
-def _tuned(source: Manifest, out: Path, limit: int, workers: int) -> tuple[Setting, Logistic]:
-    validation = [entry for entry in source if entry.further.get("split") == "validation"]
-    training = [entry for entry in source if entry.further.get("split") == "train"]
-    if not validation or not training:
-        raise InputError(f"manifest {source.path}: tuning needs a column split with train and validation rows")
-    setting, error = tune(validation, SETTINGS, workers)
-    fitted = _thinned(training, limit or 2000)
-    model = Logistic.fit(row[0] for row in measure_all(fitted, [setting], workers))
-    stored = {
-        "setting": asdict(setting),
-        "validation_median_error_mm": error,
-        "settings_tried": len(SETTINGS),
-        "features": FEATURES,
-        "logistic": asdict(model),
-    }
+def _tuned(source: Manifest, stored: dict[str, Any], out: Path, fit: int, workers: int) -> tuple[Setting, Logistic]:
+    """The setting and the regression: those ``stored``, else tuned on validation rows and fitted on training rows."""
+    parts: dict[str, list[Presentation]] = defaultdict(list)
+    for entry in source:
+        parts[entry.further.get("split", "")].append(entry)
+    if "setting" not in stored:
+        setting, error = tune(parts["validation"], SETTINGS, workers)
+        print(f"best of {len(SETTINGS)} settings on validation rows: {setting}, {error:.2f} mm")
+        found = {"setting": asdict(setting), "validation_median_error_mm": error, "settings_tried": len(SETTINGS)}
+        stored = {**stored, **found}
+    setting = Setting(**stored["setting"])
+    if "logistic" not in stored:
+        training = parts["train"]
+        chosen = training[:: max(1, math.ceil(len(training) / fit))]  # evenly through the rows
+        model = Logistic.fit(row[0] for row in measure_all(chosen, [setting], workers))
+        stored = {**stored, "fitted_on": len(chosen), "features": FEATURES, "logistic": asdict(model)}
     (out / "settings.json").write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
-    print(f"best of {len(SETTINGS)} settings on validation rows: {setting}, {error:.2f} mm")
-    return setting, model
+    return setting, Logistic(**stored["logistic"])
 
 
-def _score_row(entry: Measured, model: Logistic) -> dict[str, object]:
+def _threshold(measured: Iterable[Measured], model: Logistic) -> float | None:
+    """Set on the validation rows for BPCER, rounded as scores are; None without such rows."""
+    scores = [
+        model.score(entry.features)
+        for entry in measured
+        if entry.features is not None
+        and entry.presentation.label == BONA_FIDE
+        and entry.presentation.further.get("split") == "validation"
+    ]
+    return round(threshold_at_bpcer(scores, BPCER), 6) if scores else None
+
+
+def _score_row(entry: Measured, model: Logistic, threshold: float | None, folder: Path) -> dict[str, object]:
+    """A line as ``stereolive score`` writes it; paths are relative to the manifest's ``folder``."""
     presentation = entry.presentation
+
+    def relative(path: Path | None) -> str:
+        return "" if path is None else os.path.relpath(path, folder)
+
     score = "" if entry.features is None else f"{model.score(entry.features):.6f}"
     carried = {
         "label": presentation.label or "",
@@ -327,15 +356,18 @@ def _score_row(entry: Measured, model: Logistic) -> dict[str, object]:
         "material": presentation.material,
         "illumination": presentation.illumination,
         "subject_id": presentation.subject_id,
-        "first": presentation.first,
-        "second": presentation.second,
-        "rig": presentation.rig,
-        "depth": presentation.depth or "",
+        "first": relative(presentation.first),
+        "second": relative(presentation.second),
+        "rig": relative(presentation.rig),
+        "depth": relative(presentation.depth),
         # The names of results, as ``stereolive score`` renames them.
         **{f"manifest_{k}" if k in ("distance_mm", "score") else k: v for k, v in presentation.further.items()},
     }
-    first = {"sample_id": presentation.sample_id, "score": score, "reasons": entry.reason}
-    return {**first, "distance_mm": _number(entry.distance_mm, 1), **carried}
+    result = {"sample_id": presentation.sample_id, "score": score, "reasons": entry.reason}
+    if threshold is not None:
+        decided = "bona_fide" if score and float(score) >= threshold else "attack" if score else "no_response"
+        result |= {"decision": decided, "threshold": f"{threshold:.6f}"}
+    return {**result, "distance_mm": _number(entry.distance_mm, 1), **carried}
 
 
 def _error_row(entry: Measured) -> dict[str, object]:
@@ -366,11 +398,6 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
-
-
-def _thinned(entries: list[Presentation], limit: int) -> list[Presentation]:
-    """At most ``limit`` of them, evenly through the list; all of them for 0."""
-    return entries[:: max(1, math.ceil(len(entries) / limit))] if limit else entries
 
 
 def _prepared(view: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:

@@ -1,9 +1,10 @@
 """Every figure of a released model on one manifest: scores, rates, and depth beside OpenCV's tuned StereoSGBM.
 
-    python benchmarks/evaluate_release.py MANIFEST --out results/NAME [--split test] [--model MODEL]
-        [--tune MANIFEST | --settings settings.json] [--workers K]
+    python benchmarks/evaluate_release.py MANIFEST --out results/NAME [--split test] [--model MODEL] [--pictures]
+        [--origin real] [--tune MANIFEST | --settings settings.json] [--workers K]
 
-writes into ``--out``: ``scores.csv`` as ``stereolive score`` does, ``metrics.json`` as ``stereolive evaluate`` does,
+writes into ``--out``: ``scores.csv`` as ``stereolive score`` does, ``metrics.json`` and ``report.html`` as ``stereolive
+evaluate`` does (with the worst cases' pictures and depth where ``--pictures`` says that they may be passed on),
 ``depth_errors.csv`` (one row a presentation: both methods on the same rectified pair) and ``depth_summary.json``.
 StereoSGBM is tuned on the validation rows of ``--tune`` (``benchmarks/baseline_sgbm.py``); ``--settings`` takes the
 outcome of an earlier run. Errors are absolute, over the ellipse that the face fills, in mm along the rectified axis;
@@ -17,29 +18,27 @@ import csv
 import json
 import math
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from functools import lru_cache
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from baseline_sgbm import SETTINGS, Setting, measure, tune
+from baseline_sgbm import SETTINGS, Measured, Setting, measure, tune
 
 from stereolive.data.crops import true_disparity_px
 from stereolive.data.manifest import Manifest, Presentation
 from stereolive.depth import face_ellipse
-from stereolive.detector import LivenessDetector
-from stereolive.errors import InputError
+from stereolive.detector import Analysis, LivenessDetector
 from stereolive.evaluate.evaluation import evaluate
-from stereolive.images import read_depth, read_image
+from stereolive.images import read_depth
 from stereolive.rig import Rig
-from stereolive.score import score
+from stereolive.score import ScoredRow, score
 from stereolive.store import released_model
 
 DISTANCES_MM = (0, 400, 600, 800, 1300)
@@ -59,6 +58,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=released_model())
     parser.add_argument("--tune", type=Path, help="manifest whose validation rows StereoSGBM is tuned on")
     parser.add_argument("--settings", type=Path, help="StereoSGBM's settings of an earlier run")
+    parser.add_argument("--pictures", action="store_true", help="show the worst cases' pictures in the report")
+    parser.add_argument("--origin", choices=("rendered", "real"), default="rendered", help="default %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     out: Path = given.out
@@ -69,10 +70,22 @@ def main() -> None:
     setting = _setting(given.settings, given.tune, out, given.workers)
 
     scores = out / "scores.csv"
-    score(chosen, scores, LivenessDetector(given.model, threads=1), workers=given.workers)
-    evaluate(scores, out, model=given.model)
+    scores.unlink(missing_ok=True)  # what is left of an earlier run has no depth to measure
+    by_id = {entry.sample_id: entry for entry in entries}
+    ours: dict[str, dict[str, Any]] = {}
+
+    def measure_depth(row: ScoredRow | None) -> None:
+        assert row is not None
+        ours[row.sample_id] = depth_errors(by_id[row.sample_id], row.analysis)
+
+    with tempfile.TemporaryDirectory() as folder:
+        detector = LivenessDetector(given.model, threads=1)
+        score(chosen, scores, detector, depth_dir=folder, workers=given.workers, on_row=measure_depth)
+        shown = {"pictures": manifest.path.parent, "depth_dir": folder} if given.pictures else {}
+        evaluate(scores, out, model=given.model, origin=given.origin, **shown)
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        rows = list(pool.map(depth_errors, entries, repeat(given.model), repeat(setting), chunksize=4))
+        baseline = pool.map(measure, entries, repeat([setting]), chunksize=4)
+        rows = [ours[entry.sample_id] | _sgbm(found[0]) for entry, found in zip(entries, baseline, strict=True)]
     _write(out / "depth_errors.csv", rows)
     summary = {
         "manifest": given.manifest.name,
@@ -87,8 +100,8 @@ def main() -> None:
             print(group)
 
 
-def depth_errors(entry: Presentation, model: Path, setting: Setting) -> dict[str, Any]:
-    """Both methods' errors on one presentation; empty cells where there is no answer or no truth."""
+def depth_errors(entry: Presentation, analysis: Analysis | None) -> dict[str, Any]:
+    """The detector's errors on one presentation; empty cells where there is no answer or no truth."""
     row: dict[str, Any] = {
         "sample_id": entry.sample_id,
         "label": entry.label,
@@ -103,12 +116,9 @@ def depth_errors(entry: Presentation, model: Path, setting: Setting) -> dict[str
         "sgbm_median_error_mm": "",
         "sgbm_percentile90_error_mm": "",
     }
-    cv2.setNumThreads(1)
-    try:
-        rig = Rig.load(entry.rig)
-        analysis = _detector(model).analyse(read_image(entry.first), read_image(entry.second), rig)
-    except InputError:
+    if analysis is None:
         return row
+    rig = Rig.load(entry.rig)
     row["spectra"] = f"{rig.first.spectrum}+{rig.second.spectrum}"
     if analysis.depth is None or analysis.crop is None or entry.depth is None:
         return row
@@ -127,11 +137,16 @@ def depth_errors(entry: Presentation, model: Path, setting: Setting) -> dict[str
     row["median_error_mm"] = f"{np.median(errors):.3f}"
     row["percentile90_error_mm"] = f"{np.percentile(errors, 90):.3f}"
     row["within_90_interval"] = f"{np.mean(errors <= QUANTILE_90 * info.depth_sd_mm[known]):.4f}"
-    (baseline,) = measure(entry, [setting])
-    if math.isfinite(baseline.median_error_mm):
-        row["sgbm_median_error_mm"] = f"{baseline.median_error_mm:.3f}"
-        row["sgbm_percentile90_error_mm"] = f"{baseline.percentile90_error_mm:.3f}"
     return row
+
+
+def _sgbm(measured: Measured) -> dict[str, str]:
+    if not math.isfinite(measured.median_error_mm):
+        return {}
+    return {
+        "sgbm_median_error_mm": f"{measured.median_error_mm:.3f}",
+        "sgbm_percentile90_error_mm": f"{measured.percentile90_error_mm:.3f}",
+    }
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -188,11 +203,6 @@ def _setting(settings: Path | None, source: Path | None, out: Path, workers: int
     stored = {"setting": asdict(setting), "validation_median_error_mm": error, "settings_tried": len(SETTINGS)}
     (out / "sgbm_settings.json").write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
     return setting
-
-
-@lru_cache(maxsize=1)
-def _detector(model: Path) -> LivenessDetector:
-    return LivenessDetector(model, threads=1)
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:

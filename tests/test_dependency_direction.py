@@ -1,6 +1,6 @@
 """Dependencies point one way, read from the imports themselves.
 
-``types, errors, checks`` <- ``images, rig`` <- ``faces, depth, quality, store, runtime`` <- ``detector`` <- the rest.
+``types, errors, checks`` <- ``images, rig`` <- ``faces, depth, measures, quality, store, runtime`` <- ``detector`` <- the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "stereolive"
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("types", "errors", "checks"),
     ("images", "rig"),
-    ("faces", "depth", "quality", "store", "runtime"),
+    ("faces", "depth", "measures", "quality", "store", "runtime"),
     ("detector",),
     ("explain", "picture", "score", "demo", "cli", "__main__", "serve", "watch", "calibrate", "sources", "drift"),
 )
@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "nets": {"types", "rig", "faces", "data", "nets"},
     "train": {"types", "rig", "faces", "depth", "images", "store", "runtime", "data", "nets", "train"},
     "synth": {"types", "images", "rig", "data", "synth"},
-    "evaluate": {"evaluate"},  # it grades anybody's scores
+    "evaluate": {"images", "evaluate"},  # it grades anybody's scores, and knows nothing of how ours are made
 }
 MAY_USE_ROOMS = {"score": {"data"}, "demo": {"data"}, "cli": {"data", "evaluate", "synth", "train"}, "serve": {"data"}}
 FOR_ALL = {"errors", "checks"}

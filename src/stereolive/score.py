@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ import cv2
 
 from stereolive.data.manifest import COLUMNS, PATH_COLUMNS, Manifest, Presentation
 from stereolive.depth import depth_on_first_image_mm
-from stereolive.detector import LivenessDetector
+from stereolive.detector import Analysis, LivenessDetector
 from stereolive.errors import ImageError, InputError, ManifestError, RigError
 from stereolive.images import read_image, write_depth
 from stereolive.rig import Rig
@@ -32,11 +32,12 @@ RIGS_KEPT = 256
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """One line of a score file, and what was wrong with the row where it could not be scored."""
+    """One line of a score file, what it was read off, and what was wrong with the row where it could not be scored."""
 
     sample_id: str
     cells: Mapping[str, str]
     problem: str | None = None
+    analysis: Analysis | None = None
 
     @property
     def decision(self) -> str:
@@ -139,7 +140,7 @@ class _Scorer:
             "distance_mm": "" if verdict.distance_mm is None else f"{verdict.distance_mm:.1f}",
             "time_ms": f"{verdict.time_ms:.2f}",
         }
-        return self._row(entry, cells)
+        return replace(self._row(entry, cells), analysis=analysis)
 
     def _row(self, entry: Presentation, cells: Mapping[str, str], problem: str | None = None) -> ScoredRow:
         provenance = {"threshold": f"{self._detector.threshold:.6f}", "model": self._detector.model.name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from stereolive.errors import InputError
 from stereolive.evaluate import rates
@@ -136,6 +138,95 @@ def test_equal_error_rate_lies_between_the_rates_at_its_threshold(bona_fide: lis
     assert min(apcer, bpcer) - 1e-12 <= rate <= max(apcer, bpcer) + 1e-12
 
 
+@FEW
+@given(scores, scores)
+def test_ties_count_by_half(bona_fide: list[float], attacks: list[float]) -> None:
+    """Who wins and who loses change places, ties stay: both areas together are always one."""
+    assert rates.auc(bona_fide, attacks) + rates.auc(attacks, bona_fide) == pytest.approx(1)
+
+
+@FEW
+@given(scores, st.integers(1, 20), st.floats(0.001, 0.9))
+def test_tied_attacks_are_refused_together(attacks: list[float], ties: int, target: float) -> None:
+    """No threshold lies between equal scores, so all or none of them are accepted."""
+    tied = attacks + [max(attacks)] * ties
+    decisions = rates.decide(tied, rates.threshold_at_apcer({"print": tied}, target))
+    highest = decisions[np.array(tied) == max(attacks)]
+    assert (highest == highest[0]).all()
+
+
+@FEW
+@given(scores, scores, st.floats(0.001, 0.5), st.floats(0.001, 0.5))
+def test_rates_are_monotone_in_what_the_other_rate_may_be(
+    bona_fide: list[float], attacks: list[float], one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+    for figure in (
+        lambda target: rates.bpcer_at_apcer(bona_fide, {"print": attacks}, target),
+        lambda target: rates.apcer_at_bpcer(bona_fide, attacks, target),
+    ):
+        assert figure(low).rate.errors >= figure(high).rate.errors
+
+
+@FEW
+@given(scores, scores)
+def test_det_is_monotone_and_begins_and_ends_where_it_must(bona_fide: list[float], attacks: list[float]) -> None:
+    cut, apcers, bpcers = rates.det(bona_fide, attacks)
+    assert (np.diff(cut) > 0).all() and (np.diff(apcers) <= 0).all() and (np.diff(bpcers) >= 0).all()
+    assert (apcers[0], bpcers[0], apcers[-1], bpcers[-1]) == (1, 0, 0, 1)
+
+
+@FEW
+@given(scores, scores)
+def test_areas_and_curves_agree_with_scikit_learn_on_any_scores(bona_fide: list[float], attacks: list[float]) -> None:
+    truth = [1] * len(bona_fide) + [0] * len(attacks)
+    assert rates.auc(bona_fide, attacks) == pytest.approx(roc_auc_score(truth, bona_fide + attacks), abs=1e-12)
+    accepted, found, _ = roc_curve(truth, bona_fide + attacks, drop_intermediate=False)
+    ours = np.unique(np.round(rates.roc(bona_fide, attacks), 12), axis=1)
+    theirs = np.unique(np.round([accepted, found], 12), axis=1)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@FEW
+@given(scores, scores, st.lists(st.integers(0, 40), max_size=6), thresholds)
+def test_no_response_changes_no_other_rate(
+    bona_fide: list[float], attacks: list[float], places: list[int], threshold: float
+) -> None:
+    silent = list(attacks)
+    for place in places:
+        silent.insert(place, math.nan)
+    assert _figures(bona_fide, silent) == _figures(bona_fide, attacks)
+    before, after = rates.decide(attacks, threshold), rates.decide(silent, threshold)
+    assert rates.apcer(after) == rates.apcer(before)
+    assert rates.nonresponse_rate(after) == rates.Rate(len(places), len(silent))
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30), st.integers(2, 4))
+def test_a_subject_s_repeated_presentations_prove_nothing_new(rows: list[tuple[int, bool]], times: int) -> None:
+    """The exact interval narrows with every copy; the bootstrap by subject does not see them."""
+    subjects, wrong = (np.array(column) for column in zip(*rows, strict=True))
+    everything = np.ones(len(rows), np.bool_)
+    once = SubjectBootstrap(subjects).rates([wrong], [everything])
+    again = SubjectBootstrap(np.tile(subjects, times)).rates([np.tile(wrong, times)], [np.tile(everything, times)])
+    np.testing.assert_allclose(once, again, rtol=1e-6)
+    one, many = rates.Rate(int(wrong.sum()), len(rows)), rates.Rate(int(wrong.sum()) * times, len(rows) * times)
+    assert many.ci95[1] - many.ci95[0] < one.ci95[1] - one.ci95[0]
+
+
+def test_bootstrap_agrees_with_every_draw_there_is() -> None:
+    """Four subjects can be drawn in 4^4 ways; the resampled quantiles are those of all of them."""
+    errors, presentations = np.array([0, 1, 3, 2]), np.array([4, 5, 4, 2])
+    draws = np.array(list(itertools.product(range(4), repeat=4)))
+    exact = errors[draws].sum(axis=1) / presentations[draws].sum(axis=1)
+    subjects = np.repeat(np.arange(4), presentations)
+    wrong = np.concatenate([np.arange(n) < k for k, n in zip(errors, presentations, strict=True)])
+    drawn = SubjectBootstrap(subjects, repeats=40_000).rates([wrong], [np.ones(len(wrong), np.bool_)])[:, 0]
+    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
+    np.testing.assert_allclose(np.quantile(drawn, levels), np.quantile(exact, levels), atol=0.02)
+    assert drawn.mean() == pytest.approx(exact.mean(), abs=0.004)
+
+
 def test_no_response_counts_nowhere_else() -> None:
     with_silence = rates.decide([0.9, math.nan, 0.1], 0.5)
     assert rates.apcer(with_silence) == rates.Rate(1, 2)
@@ -159,6 +250,22 @@ def test_clear_errors(bona_fide: list[float], attacks: list[float], word: str) -
             figure(bona_fide, attacks)
     with pytest.raises(InputError, match=word):
         rates.bpcer_at_apcer(bona_fide, {"print": attacks}, 0.05)
+    with pytest.raises(InputError, match=word):
+        rates.apcer_at_bpcer(bona_fide, attacks, 0.05)
+
+
+def test_nothing_gives_no_rate_and_no_threshold() -> None:
+    nothing = rates.decide([], 0.5)
+    assert rates.apcer(nothing) == rates.bpcer(nothing) == rates.nonresponse_rate(nothing) == rates.Rate(0, 0)
+    assert rates.Rate(0, 0).rate is None and rates.acer(rates.Rate(0, 0), rates.Rate(0, 1)) is None
+    assert rates.riapar(rates.Rate(0, 0), rates.Rate(0, 1)) is None
+    assert rates.worst({"print": rates.Rate(0, 0)}) is None
+    with pytest.raises(InputError, match="bona fide"):
+        rates.threshold_at_bpcer([], 0.05)
+    with pytest.raises(InputError, match="attack"):
+        rates.threshold_at_apcer({"print": [math.nan]}, 0.05)
+    with pytest.raises(InputError, match="0 to 1"):
+        rates.threshold_at_bpcer([0.5], 1.5)
 
 
 def test_threshold_that_is_no_number() -> None:

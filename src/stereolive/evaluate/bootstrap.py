@@ -53,18 +53,17 @@ class SubjectBootstrap:
         """
         wrong = np.stack([np.bincount(self.subject[mask], minlength=self.count) for mask in errors], axis=1)
         total = np.stack([np.bincount(self.subject[mask], minlength=self.count) for mask in presentations], axis=1)
-        return self.ratios(wrong.astype(np.float32), total.astype(np.float32))
+        return ratios(*np.split(self.sums(np.concatenate([wrong, total], axis=1).astype(np.float32)), 2, axis=1))
 
     def counts(self, mask: BoolArray, codes: NDArray[np.integer], size: int) -> NDArray[np.float32]:
         """Presentations (subjects, size) of a mask (N,), by subject and by a code (N,) from 0."""
         cell = self.subject[mask] * size + codes[mask]
         return np.bincount(cell, minlength=self.count * size).reshape(-1, size).astype(np.float32)
 
-    def ratios(self, numerators: NDArray[np.floating], denominators: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Resampled ratios (repeats, K) of sums over subjects; both arguments are (subjects, K)."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratios: NDArray[np.floating] = (self._weights @ numerators) / (self._weights @ denominators)
-        return ratios
+    def sums(self, counts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Resampled sums (repeats, K) over subjects of ``counts`` (subjects, K)."""
+        sums: NDArray[np.float32] = self._weights @ counts
+        return sums
 
     @cached_property
     def _weights(self) -> NDArray[np.float32]:
@@ -79,6 +78,13 @@ class SubjectBootstrap:
             draws = generator.integers(0, self.count, (size, self.count)) + self.count * np.arange(size)[:, None]
             weights[start : start + size] = np.bincount(draws.ravel(), minlength=size * self.count).reshape(size, -1)
         return weights
+
+
+def ratios(numerators: NDArray[np.floating], denominators: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Resampled rates of the same shape; NaN where no presentation was drawn."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        divided: NDArray[np.floating] = numerators / denominators
+    return divided
 
 
 def interval(samples: NDArray[np.floating], confidence: float = 0.95) -> tuple[float, float] | None:

@@ -68,6 +68,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         help="folder that image paths are relative to (default: that of the scores)",
     )
     grade.add_argument("--depth-dir", type=Path, metavar="DIR", help="folder with the system's depth, SAMPLE_ID.png")
+    grade.add_argument(
+        "--origin", choices=("rendered", "real"), help="what the presentations are, where the file does not say"
+    )
     grade.set_defaults(handler=_evaluate)
 
     size = subparsers.add_parser(
@@ -122,6 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         pictures=arguments.pictures,
         depth_dir=arguments.depth_dir,
+        origin=arguments.origin,
     )
     print(_summary(result))
     if result.regressions:

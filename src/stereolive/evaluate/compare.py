@@ -69,8 +69,10 @@ def compare(
     presentations where subjects are not named). Non-responses are compared on all common presentations.
     Raises ManifestError where the files do not describe the same presentations.
     """
-    table_a, table_b, notes = _common(load_scores(a), load_scores(b))
-    grading_a, grading_b = choose(table_a, table_a, threshold_a), choose(table_b, table_b, threshold_b)
+    everything_a, everything_b = load_scores(a), load_scores(b)
+    table_a, table_b, notes = _common(everything_a, everything_b)
+    grading_a = choose(everything_a, table_a, threshold_a)
+    grading_b = choose(everything_b, table_b, threshold_b)
     notes += [f"{name}: {text}" for name, grading in (("A", grading_a), ("B", grading_b)) for text in grading.warnings]
     subjects = subject_numbers(table_a)
     numbers = np.full(len(table_a), -1) if subjects is None else subjects
@@ -107,13 +109,17 @@ def _common(a: ScoreTable, b: ScoreTable) -> tuple[ScoreTable, ScoreTable, list[
             notes.append(f"{count - len(rows)} presentations of {name} ({scores.path.name}) are not in the other file.")
     rows_a, rows_b = (np.array(column) for column in zip(*rows, strict=True))
     common_a, common_b = a.take(rows_a), b.take(rows_b)
-    for what, differs in (
-        ("label", common_a.bona_fide != common_b.bona_fide),
-        ("pai_species", _texts(common_a, "pai_species") != _texts(common_b, "pai_species")),
-    ):
+    for name in ("label", "pai_species", "subject_id", "illumination"):
+        if name not in common_a.names or name not in common_b.names:
+            continue
+        differs = _texts(common_a, name) != _texts(common_b, name)
+        if name == "label":  # which has several spellings
+            differs = common_a.bona_fide != common_b.bona_fide
         if differs.any():
-            row = int(np.argmax(differs))
-            raise ManifestError(f"{a.path} and {b.path}: differ in the {what} of {ids_a[rows_a[row]]}")
+            sample_id = ids_a[rows_a[int(np.argmax(differs))]]
+            raise ManifestError(
+                f"{a.path} and {b.path}: differ in the {name} of {sample_id}, so they are not of the same presentations"
+            )
     test = part_of(common_a, "test")
     if test.any() and not test.all():
         notes.append(f"Only the {int(test.sum())} presentations of the test part are compared.")
@@ -210,7 +216,8 @@ def _auc(a: ScoreTable, b: ScoreTable, subjects: NDArray[np.int64]) -> dict[str,
     area_b, influence_b = auc_influence(b.score[both], kinds)
     half = NORMAL_95 * clustered_sd(influence_b - influence_a, subjects[both])
     difference = area_b - area_a
-    return {"a": area_a, "b": area_b, "difference": difference, "ci95": [difference - half, difference + half]}
+    ends = [max(-1.0, difference - half), min(1.0, difference + half)]
+    return {"a": area_a, "b": area_b, "difference": difference, "ci95": ends}
 
 
 def _report(result: dict[str, Any], a: ScoreTable, b: ScoreTable) -> str:

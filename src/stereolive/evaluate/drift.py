@@ -28,11 +28,25 @@ def load_metrics(path: str | Path) -> dict[str, Any]:
         raise ManifestError(f"metrics {path}: cannot be read ({error.strerror or error})") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ManifestError(f"metrics {path}: is not JSON") from None
-    if not isinstance(data, dict) or not ({"bpcer", "species"} <= set(data) or "folds" in data):
-        raise ManifestError(
-            f"metrics {path}: is not a metrics.json of stereolive evaluate (bpcer and species are missing)"
-        )
-    return data
+    folds = data.get("folds", {"": data}) if isinstance(data, dict) else None
+    if not isinstance(folds, dict) or not all(_is_graded(fold) for fold in folds.values()):
+        raise ManifestError(f"metrics {path}: is not a metrics.json of stereolive evaluate")
+    if not any(rate["rate"] is not None for fold in folds.values() for _, rate in _rates(fold)):
+        raise ManifestError(f"metrics {path}: has no rate to hold another against")
+    return dict(data)
+
+
+def _is_graded(metrics: Any) -> bool:
+    """Whether there are rates with their intervals, as ``_rates`` reads them."""
+    try:
+        rates = [rate for _, rate in _rates(metrics)]
+        area = [metrics["auc"], *metrics["auc_ci95"]] if metrics.get("auc_ci95") else []
+        numbers = [number for rate in rates for number in (rate["rate"], *rate["ci95"])]
+        whole = all(len(rate["ci95"]) == 2 and {"n", "errors"} <= set(rate) for rate in rates)
+    except (KeyError, TypeError, AttributeError):
+        return False
+    known = [number for number in (*numbers, *area) if number is not None]
+    return whole and len(area) in (0, 3) and all(isinstance(number, int | float) for number in known)
 
 
 def regressions(old: dict[str, Any], new: dict[str, Any]) -> list[Regression]:
@@ -77,7 +91,7 @@ def _rates(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in ("bpcer", "apnrr", "bpnrr"):
         if metrics.get(name):
             yield name, metrics[name]
-    for species, entry in metrics["species"].items():
+    for species, entry in metrics.get("species", {}).items():
         for rate in ("apcer", "apnrr"):
             if entry.get(rate):
                 yield f"{rate} {species}", entry[rate]

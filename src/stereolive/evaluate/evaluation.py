@@ -65,19 +65,23 @@ def evaluate(
     model: str | Path | None = None,
     pictures: str | Path | None = None,
     depth_dir: str | Path | None = None,
+    origin: str | None = None,
 ) -> Evaluation:
     """Grade the presentations of a score file and write ``out/metrics.json`` and ``out/report.html``.
 
     ``threshold`` grades at that threshold; ``threshold_from`` sets it on another file's validation presentations,
     ``bpcer`` on this file's own validation rows, each for that BPCER. Without any, the file's decisions are graded
     (see ``thresholds.choose``). ``where`` are conditions ``column=value`` on the rows; ``by`` are columns to grade by
-    besides the usual ones. ``pictures`` is the folder that image paths are relative to. Raises ManifestError, one
-    sentence, for a file that cannot be graded.
+    besides the usual ones. ``pictures`` is the folder that image paths are relative to. ``origin`` says ``rendered`` or
+    ``real`` of a file that does not. Raises ManifestError, one sentence, for a file that cannot be graded.
     """
     if threshold is not None and (threshold_from is not None or bpcer is not None):
         raise InputError("threshold: give one threshold, or let it be set on validation presentations, not both")
     if bpcer is not None and not 0 < bpcer < 1:
         raise InputError(f"bpcer: expected a rate between 0 and 1, got {bpcer:g}")
+    for name, folder in (("pictures", pictures), ("depth_dir", depth_dir)):
+        if folder is not None and not Path(folder).is_dir():
+            raise InputError(f"{name} {folder}: there is no such folder")
     old = None if against is None else drift.load_metrics(against)
     rules = None if protocol is None else load_protocol(protocol)
     conditions = [_condition(text) for text in where]
@@ -86,7 +90,7 @@ def evaluate(
         table = table.where(np.logical_or.reduce([table.column(column).equal(value) for value in values]))
         if not len(table):
             raise ManifestError(f"scores {table.path}: no row has {column} {' or '.join(values)}")
-    origin = _origin(table)
+    origin = _origin(table, origin)
     validation = None if threshold_from is None else load_scores(threshold_from)
     source = Source(
         Path(pictures) if pictures else table.path.parent,
@@ -222,8 +226,10 @@ def _condition(text: str) -> tuple[str, list[str]]:
     return column.strip(), [value.strip() for value in values.split(",")]
 
 
-def _origin(table: ScoreTable) -> str | None:
-    """``rendered``, ``real`` or None where the file does not say; a mixture is refused."""
+def _origin(table: ScoreTable, said: str | None) -> str | None:
+    """``rendered``, ``real`` or None where neither the file nor the user says; a mixture is refused."""
+    if said not in (None, "rendered", "real"):
+        raise InputError(f"origin: expected rendered or real, got {said!r}")
     kinds: dict[str, str] = {}
     for name in ("origin", "capture"):
         if name in table.names:
@@ -236,7 +242,10 @@ def _origin(table: ScoreTable) -> str | None:
             f"scores {table.path}: holds rendered and real presentations, which never meet in one rate; choose with"
             f" --where {kinds['real']} or --where {kinds['rendered']}"
         )
-    return next(iter(kinds), None)
+    found = next(iter(kinds), None)
+    if said and found and said != found:
+        raise ManifestError(f"scores {table.path}: says of itself that it is {found} ({kinds[found]}), not {said}")
+    return found or said
 
 
 def _data(table: ScoreTable, origin: str | None, where: Sequence[str]) -> dict[str, Any]:

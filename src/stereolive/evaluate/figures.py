@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from statistics import NormalDist
 
@@ -18,63 +18,115 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "12 4", "1 2", "6 2 1 2 1 2")
 MARKS = ("circle", "square", "triangle", "diamond", "hourglass", "circle-open", "square-open", "triangle-open")
 GRID, INK, FAINT = "#d8d8d8", "#222", "#666"
-PROBIT_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+PROBIT_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.99)
+PANEL_TICKS = (0.001, 0.01, 0.1, 0.4, 0.8, 0.99)
+MOST_IN_ONE = 6  # more curves in one figure cannot be told apart
+PANELS_A_ROW = 4
+NUMBER_PX = 24
+
+Curves = Mapping[str, tuple[FloatArray, FloatArray]]
 
 
-def det_figure(
-    curves: Mapping[str, tuple[FloatArray, FloatArray]], points: Mapping[str, tuple[float, float]] | None = None
-) -> str:
-    """DET curves on normal-deviate axes, as ISO/IEC 19795-1 draws them; each curve is APCER (T,), BPCER (T,).
+class _Probit:
+    """Normal deviates of rates, as ISO/IEC 19795-1 draws DET curves, as positions from 0 to 1."""
 
-    ``points`` are operating points of the same names. A rate of 0 has no place on such axes and is drawn on the border.
+    def __init__(self, curves: Curves, points: Mapping[str, tuple[float, float]]) -> None:
+        # A curve can show no rate below one of its sample; the axis begins at the tick below the smallest rate that
+        # any curve shows.
+        rates = [rate for curve in curves.values() for rate in curve]
+        smallest = min((float(rate[rate > 0].min()) for rate in rates if (rate > 0).any()), default=0.01)
+        self.low = min(max((tick for tick in PROBIT_TICKS if tick <= max(smallest, 1e-4)), default=1e-4), 0.01)
+        self.high = 0.99 if any(rate > 0.8 for point in points.values() for rate in point) else 0.9
+        normal = NormalDist()
+        self._deviate = normal.inv_cdf
+        self._ends = normal.inv_cdf(self.low), normal.inv_cdf(self.high)
+
+    def place(self, rate: float) -> float:
+        """A rate of 0 or 1 has no place on such an axis: it lies on the border."""
+        low, high = self._ends
+        return (self._deviate(min(max(rate, self.low), self.high)) - low) / (high - low)
+
+    def shown(self, ticks: Sequence[float]) -> list[float]:
+        return [tick for tick in ticks if self.low <= tick <= self.high]
+
+
+def det_figure(curves: Curves, points: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """DET curves on normal-deviate axes; each curve is APCER (T,), BPCER (T,), ``points`` are operating points of the
+    same names.
+
+    Few curves share one figure, many have a panel each on the same axes.
     """
+    points = points or {}
+    axis = _Probit(curves, points)
+    if len(curves) > MOST_IN_ONE:
+        return _det_panels(curves, points, axis)
     left, top, side = 58, 12, 400
-    # A curve can show no rate below one of its sample; the axis begins at the tick below the smallest rate that any
-    # curve shows.
-    shown = [float(rate[rate > 0].min()) for curve in curves.values() for rate in curve if (rate > 0).any()]
-    smallest = min(shown, default=0.01)
-    low = max((tick for tick in PROBIT_TICKS if tick <= max(smallest, 1e-4)), default=1e-4)
-    low, high = min(low, 0.01), 0.9
-    normal = NormalDist()
-    ends = normal.inv_cdf(low), normal.inv_cdf(high)
-
-    def place(rate: float) -> float:
-        clipped = min(max(rate, low), high)
-        return (normal.inv_cdf(clipped) - ends[0]) / (ends[1] - ends[0]) * side
-
     parts = [_text(left + side / 2, top + side + 36, "APCER (attacks accepted), %", "middle")]
     parts.append(_text(14, top + side / 2, "BPCER (bona fide rejected), %", "middle", rotate=-90))
-    for tick in (t for t in PROBIT_TICKS if low <= t <= high):
-        x, y = left + place(tick), top + side - place(tick)
-        parts += [_line(x, top, x, top + side, GRID), _line(left, y, left + side, y, GRID)]
-        parts += [
-            _text(x, top + side + 16, f"{tick * 100:g}", "middle"),
-            _text(left - 6, y + 4, f"{tick * 100:g}", "end"),
-        ]
-    parts.append(f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" stroke="{INK}"/>')
-    row = 0
-    for number, (name, (apcers, bpcers)) in enumerate(curves.items()):
-        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-        mark = MARKS[(number + number // len(MARKS)) % len(MARKS)]
-        steps = _staircase(apcers, bpcers)
-        path = " ".join(f"{left + place(x):.1f},{top + side - place(y):.1f}" for x, y in steps)
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"'
-            f' stroke-dasharray="{dash}" stroke-linejoin="round"/>'
-        )
-        if points and name in points:
-            x, y = points[name]
-            parts.append(_mark(mark, left + place(x), top + side - place(y), colour))
-        y = top + 10 + row * 20
-        parts.append(
-            f'<line x1="{left + side + 18}" y1="{y}" x2="{left + side + 58}" y2="{y}" stroke="{colour}"'
-            ' stroke-width="2"'
-            f' stroke-dasharray="{dash}"/>'
-        )
+    parts += _det_frame(left, top, side, axis, PROBIT_TICKS, True, True)
+    for number, (name, curve) in enumerate(curves.items()):
+        colour, dash, mark = COLOURS[number], DASHES[number], MARKS[number]
+        parts += _det_curve(left, top, side, axis, curve, points.get(name), (colour, dash, mark))
+        y = top + 10 + number * 20
+        parts.append(_line(left + side + 18, y, left + side + 58, y, colour, dash, 2))
         parts += [_mark(mark, left + side + 38, y, colour), _text(left + side + 66, y + 4, name)]
-        row += 1
     width = left + side + 66 + 8 * max((len(name) for name in curves), default=0) + 10
-    return _svg(width, max(top + side + 46, top + 20 * row + 20), parts, "DET curves")
+    return _svg(width, max(top + side + 46, top + 20 * len(curves) + 20), parts, "DET curves")
+
+
+def _det_panels(curves: Curves, points: Mapping[str, tuple[float, float]], axis: _Probit) -> str:
+    left, top, side, across, down = 52, 22, 185, 222, 226
+    rows = math.ceil(len(curves) / PANELS_A_ROW)
+    parts = [_text(14, rows * down / 2, "BPCER (bona fide rejected), %", "middle", rotate=-90)]
+    for number, (name, curve) in enumerate(curves.items()):
+        row, column = divmod(number, PANELS_A_ROW)
+        x, y = left + column * across, top + row * down
+        lowest = number + PANELS_A_ROW >= len(curves)
+        parts.append(_text(x, y - 6, name))
+        parts += _det_frame(x, y, side, axis, PANEL_TICKS, column == 0, lowest)
+        parts += _det_curve(x, y, side, axis, curve, points.get(name), (COLOURS[0], "", "circle"))
+    width, height = left + PANELS_A_ROW * across, rows * down + 30
+    parts.append(_text(left + width / 2 - 40, height - 4, "APCER (attacks accepted), %", "middle"))
+    return _svg(width, height, parts, "DET curves, a panel for each PAI species")
+
+
+def _det_frame(
+    x: float, y: float, side: float, axis: _Probit, ticks: Sequence[float], left: bool, below: bool
+) -> Iterator[str]:
+    """Grid and border of one square at (x, y), with numbers on the left and below it."""
+    for tick in axis.shown(ticks):
+        along, up = x + axis.place(tick) * side, y + (1 - axis.place(tick)) * side
+        yield _line(along, y, along, y + side, GRID)
+        yield _line(x, up, x + side, up, GRID)
+        if below:
+            yield _text(along, y + side + 16, f"{tick * 100:g}", "middle")
+        if left:
+            yield _text(x - 6, up + 4, f"{tick * 100:g}", "end")
+    yield f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="none" stroke="{INK}"/>'
+
+
+def _det_curve(
+    x: float,
+    y: float,
+    side: float,
+    axis: _Probit,
+    curve: tuple[FloatArray, FloatArray],
+    point: tuple[float, float] | None,
+    style: tuple[str, str, str],
+) -> Iterator[str]:
+    colour, dash, mark = style
+
+    def place(apcer: float, bpcer: float) -> tuple[float, float]:
+        return x + axis.place(apcer) * side, y + (1 - axis.place(bpcer)) * side
+
+    corners = (place(apcer, bpcer) for apcer, bpcer in _staircase(*curve))
+    path = " ".join(f"{along:.1f},{up:.1f}" for along, up in corners)
+    yield (
+        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"'
+        f' stroke-dasharray="{dash}" stroke-linejoin="round"/>'
+    )
+    if point is not None:
+        yield _mark(mark, *place(*point), colour)
 
 
 def interval_figure(
@@ -94,11 +146,12 @@ def interval_figure(
 
     bottom = top + step * len(rows)
     parts = []
+    free = float(left - NUMBER_PX)  # where the next number has room
     for tick in ticks:
-        parts += [
-            _line(place(tick), top - 4, place(tick), bottom, GRID),
-            _text(place(tick), bottom + 14, f"{tick * 100:g}", "middle"),
-        ]
+        parts.append(_line(place(tick), top - 4, place(tick), bottom, GRID))
+        if place(tick) - free >= NUMBER_PX:
+            parts.append(_text(place(tick), bottom + 14, f"{tick * 100:g}", "middle"))
+            free = place(tick)
     parts.append(_text(left + width / 2, bottom + 30, "%", "middle"))
     for name, limit in limits.items():
         if limit <= high:
@@ -118,9 +171,9 @@ def interval_figure(
 
 
 def histogram_figure(groups: Mapping[str, FloatArray], threshold: float | None, bins: int = 60) -> str:
-    """Score histograms, one strip a group on one axis;
+    """Score histograms, one strip a group on one axis.
 
-    heights are the square root of a bin's share, so that rare scores are seen.
+    Heights are the square root of a bin's share, so that rare scores are seen, each strip to its own scale.
     """
     left, width, height, gap, top = 150, 520, 30, 8, 20
     everything = np.concatenate(list(groups.values()))
@@ -133,13 +186,12 @@ def histogram_figure(groups: Mapping[str, FloatArray], threshold: float | None, 
     bottom = top + (height + gap) * len(groups)
     parts = []
     shares = {name: np.sqrt(np.histogram(scores, edges)[0] / len(scores)) for name, scores in groups.items()}
-    tallest = max(float(share.max()) for share in shares.values())
     for number, (name, scores) in enumerate(groups.items()):
         base = top + (height + gap) * number + height
         colour = COLOURS[0] if name == "bona fide" else COLOURS[1]
         for bin_number, tall in enumerate(shares[name]):
             if tall > 0:
-                bar = max(1.0, tall / tallest * height)
+                bar = max(1.0, tall / shares[name].max() * height)
                 x = left + bin_number * width / bins
                 parts.append(
                     f'<rect x="{x:.1f}" y="{base - bar:.1f}" width="{width / bins - 0.8:.1f}"'

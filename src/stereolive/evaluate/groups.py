@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stereolive.evaluate.bootstrap import SubjectBootstrap, interval
+from stereolive.evaluate.bootstrap import SubjectBootstrap, interval, ratios
 from stereolive.evaluate.intervals import newcombe_difference
 from stereolive.evaluate.rates import Decisions, Rate, worst
 from stereolive.evaluate.scores import BoolArray, Column, ScoreTable
@@ -50,10 +50,15 @@ def grouping(table: ScoreTable, column: str) -> Grouping | None:
 
     None where it has one value or too many.
     """
-    numbers = table.numbers[column] if column in table.numbers else _as_numbers(table.column(column))
-    if numbers is not None and _has_many_values(numbers[~np.isnan(numbers)]):
-        return _binned(numbers)
-    names = table.column(column) if column in table.names else _named(table.numbers[column])
+    if column in table.numbers:
+        numbers = table.numbers[column]
+        if _has_many_values(numbers[~np.isnan(numbers)]):
+            return _binned(numbers)
+        names = _named(numbers)
+    else:
+        names = table.column(column)
+        if names.count() > BINNED_ABOVE and (values_as_numbers := _as_numbers(names)) is not None:
+            return _binned(values_as_numbers)
     values = names.present()
     if not 2 <= len(values) <= MAX_GROUPS:
         return None
@@ -134,9 +139,9 @@ def _differences(
     errors = np.bincount(groups.codes[responded & wrong], minlength=size)
     samples = None
     if bootstrap is not None:
-        drawn_errors = bootstrap.counts(responded & wrong, groups.codes, size)
-        drawn_totals = bootstrap.counts(responded, groups.codes, size)
-        samples = bootstrap.ratios(drawn_errors, drawn_totals) - bootstrap.ratios(
+        counted = [bootstrap.counts(mask, groups.codes, size) for mask in (responded & wrong, responded)]
+        drawn_errors, drawn_totals = np.split(bootstrap.sums(np.concatenate(counted, axis=1)), 2, axis=1)
+        samples = ratios(drawn_errors, drawn_totals) - ratios(
             drawn_errors.sum(axis=1, keepdims=True) - drawn_errors,
             drawn_totals.sum(axis=1, keepdims=True) - drawn_totals,
         )
@@ -172,8 +177,9 @@ def _subjects(table: ScoreTable, groups: Grouping) -> list[int] | None:
         return None
     column = table.names["subject_id"]
     named = (groups.codes >= 0) & ~column.equal("")
-    pairs = np.unique(column.codes[named].astype(np.int64) * len(groups.values) + groups.codes[named])
-    return [int(count) for count in np.bincount(pairs % len(groups.values), minlength=len(groups.values))]
+    met = np.zeros((len(column.values), len(groups.values)), np.bool_)
+    met[column.codes[named], groups.codes[named]] = True
+    return [int(count) for count in met.sum(axis=0)]
 
 
 def _as_numbers(column: Column) -> NDArray[np.float64] | None:

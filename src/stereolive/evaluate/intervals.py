@@ -45,15 +45,18 @@ def presentations_needed(claim: float, errors: int = 0, confidence: float = CONF
         raise InputError(f"claim: expected a rate between 0 and 1, got {claim:g}")
     if errors < 0:
         raise InputError(f"errors: expected 0 or more, got {errors}")
+    tail = 1 - _checked_confidence(confidence)
+
+    def proves(n: int) -> bool:
+        # The bound lies below the claim where so few errors are too rare for a true rate of the claim.
+        return binomial_cdf(errors, n, claim) < tail
+
     low, high = errors, errors + 1
-    while upper_bound(errors, high, confidence) >= claim:
+    while not proves(high):
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        if upper_bound(errors, middle, confidence) >= claim:
-            low = middle
-        else:
-            high = middle
+        low, high = (low, middle) if proves(middle) else (middle, high)
     return high
 
 
@@ -147,7 +150,10 @@ def _log_beta_kernel(a: float, b: float, x: float) -> float:
 def _beta_quantile(tail: float, a: float, b: float) -> float:
     """x with I_x(a, b) = tail: Newton's steps, replaced by bisection wherever they leave the bracket."""
     low, high = 0.0, 1.0
-    x = a / (a + b)
+    mean = a / (a + b)
+    # The normal quantile is a good beginning where counts are large, and steps are dear.
+    x = mean + NormalDist().inv_cdf(tail) * math.sqrt(mean * (1 - mean) / (a + b + 1))
+    x = x if 0 < x < 1 else mean
     for _ in range(200):
         value = incomplete_beta(a, b, x) - tail
         low, high = (x, high) if value < 0 else (low, x)

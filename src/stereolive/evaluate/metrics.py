@@ -214,7 +214,11 @@ def _det(bona_fide: NDArray[np.float64], attacks: NDArray[np.float64]) -> dict[s
 
 def _full_system(table: ScoreTable, decisions: Decisions, match_threshold: float | None) -> dict[str, Any] | None:
     """IAPAR, FRR and RIAPAR where matching scores and their threshold are given."""
+    if match_threshold is not None and not math.isfinite(match_threshold):
+        raise ManifestError(f"match_threshold: expected a finite number, got {match_threshold}")
     if "match_score" not in table.numbers:
+        if match_threshold is not None:
+            raise ManifestError(f"scores {table.path}: has no column match_score for a match_threshold")
         return None
     if match_threshold is None and "match_threshold" in table.numbers:
         given = np.unique(table.numbers["match_threshold"][~np.isnan(table.numbers["match_threshold"])])
@@ -238,6 +242,8 @@ def _full_system(table: ScoreTable, decisions: Decisions, match_threshold: float
 
 def _group_columns(table: ScoreTable, by: Sequence[str]) -> list[str]:
     asked = [name for name in by if name not in table.names and name not in table.numbers]
+    if "score" in asked:
+        raise ManifestError("by: the score is what is graded; give another column")
     if asked:
         raise ManifestError(
             f"scores {table.path}: has no column {asked[0]!r} to grade by; it has {', '.join(table.header)}"

@@ -10,7 +10,7 @@ from typing import Any
 STYLE = """
 :root { color-scheme: light; }
 body { font: 14px/1.45 "DejaVu Sans", "Helvetica Neue", Arial, sans-serif; color: #222; background: #fff;
-  margin: 0 auto; max-width: 960px; padding: 24px; }
+  margin: 0 auto; max-width: 1010px; padding: 24px; }
 h1 { font-size: 24px; margin: 0 0 4px; }
 h2 { font-size: 17px; margin: 32px 0 8px; border-bottom: 1px solid #bbb; padding-bottom: 3px; }
 h3 { font-size: 14px; margin: 18px 0 6px; }
@@ -18,12 +18,12 @@ p { margin: 6px 0; max-width: 76ch; }
 .faint { color: #555; }
 code { font: 12px/1.4 "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 table { border-collapse: collapse; margin: 8px 0; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: #555; }
-th, td { padding: 3px 9px; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
+th, td { padding: 3px 7px; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
 th { font-weight: 600; border-bottom: 1px solid #888; }
-th:first-child, td:first-child, td.left, th.left { text-align: left; }
+th:first-child, td:first-child, .left { text-align: left; }
 td, small { white-space: nowrap; }
-td.left, .facts td { white-space: normal; }
+td.wrap, .facts td { white-space: normal; }
+th { white-space: normal; vertical-align: bottom; }
 td small { display: block; color: #555; font-size: 11px; }
 table.facts td { text-align: left; }
 table.heat td + td { text-align: center; border: 1px solid #fff; min-width: 58px; }
@@ -37,7 +37,7 @@ ul.warnings { background: #fff7e0; border: 1px solid #c9a227; border-radius: 6px
 .status { white-space: nowrap; font-weight: 600; }
 svg { max-width: 100%; height: auto; }
 svg text { font: 12px "DejaVu Sans", "Helvetica Neue", Arial, sans-serif; fill: #222; }
-.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 12px; }
+.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: 12px; }
 .case { border: 1px solid #ccc; border-radius: 6px; padding: 8px; }
 .case .views { display: flex; gap: 4px; }
 .case figure { margin: 0; flex: 1; min-width: 0; }
@@ -48,12 +48,14 @@ svg text { font: 12px "DejaVu Sans", "Helvetica Neue", Arial, sans-serif; fill: 
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   body { font-size: 10.5px; padding: 0; max-width: none; }
   h2, h3 { break-after: avoid; }
-  table, .case, .tile, svg, ul { break-inside: avoid; }
+  tr, .case, .tile, svg, ul, .facts { break-inside: avoid; }
+  p.faint { break-before: avoid; }
   th, td { padding: 2px 5px; }
-  svg { max-height: 105mm; }
+  svg { max-height: 190mm; }
   code { font-size: 9.5px; }
   td small, .tile span { font-size: 9px; }
   .tile { min-width: 90px; }
+  .cases { grid-template-columns: 1fr 1fr; gap: 8px; }
   .tile b { font-size: 16px; }
 }
 """
@@ -69,16 +71,18 @@ def page(title: str, body: Iterable[str]) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "", left: Sequence[int] = (0,)) -> str:
-    """A table of cells that are HTML already; ``left`` are the columns of words."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,), wrap: Sequence[int] = ()
+) -> str:
+    """A table of cells that are HTML already; ``left`` are the columns of words, ``wrap`` those that may be broken."""
 
     def cell(tag: str, number: int, content: str) -> str:
-        return f'<{tag} class="left">{content}</{tag}>' if number in left else f"<{tag}>{content}</{tag}>"
+        kinds = " ".join(kind for kind, numbers in (("left", left), ("wrap", wrap)) if number in numbers)
+        return f'<{tag} class="{kinds}">{content}</{tag}>' if kinds else f"<{tag}>{content}</{tag}>"
 
     head = "".join(cell("th", number, content) for number, content in enumerate(header))
     body = "".join("<tr>" + "".join(cell("td", n, content) for n, content in enumerate(row)) + "</tr>" for row in rows)
-    note = f"<caption>{caption}</caption>" if caption else ""
-    return f"<table>{note}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
@@ -100,8 +104,8 @@ def percent(rate: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}"
 
 
-def interval_text(ends: Sequence[float] | None) -> str:
-    return "–" if ends is None else f"{percent(ends[0])} to {percent(ends[1])}"
+def interval_text(ends: Sequence[float] | None, digits: int = 2) -> str:
+    return "–" if ends is None else f"{percent(ends[0], digits)} to {percent(ends[1], digits)}"
 
 
 def counted(rate: dict[str, Any] | None) -> str:

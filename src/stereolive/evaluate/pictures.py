@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stereolive.errors import ImageError
 from stereolive.evaluate.scores import ScoreTable, read_rows
 from stereolive.evaluate.thresholds import Grading
+from stereolive.images import as_8bit, read_depth, read_image
 
-THUMBNAIL_PX = 150
-MAX_FILE_BYTES = 64_000_000
-DEPTH_UNIT_MM = 0.1
-CASES = 9
+THUMBNAIL_PX = 200
+CASES = 8
+DEPTH_RANGE_MM = 200.0
 
 
 @dataclass(frozen=True)
@@ -61,54 +64,32 @@ def _wrong(table: ScoreTable, grading: Grading) -> NDArray[np.bool_]:
     return errors
 
 
-def _pictures(row: dict[str, str], folder: Path, depth_dir: Path | None) -> list[tuple[str, str]]:
-    found = []
+def _pictures(row: dict[str, str], folder: Path, depth_dir: Path | None) -> Iterator[tuple[str, str]]:
+    """What there is of both views and of the depth. A report must not fail for a picture."""
     for name in ("first", "second"):
         if row.get(name):
-            image = _read(folder / row[name])
-            if image is not None:
-                found.append((name, _jpeg(_eight_bits(image))))
+            with suppress(ImageError):
+                yield name, _jpeg(as_8bit(read_image(folder / row[name])))
+    depths = []
     if depth_dir is not None and row.get("sample_id"):
-        depth = _depth(depth_dir / f"{row['sample_id']}.png", "depth of the system")
-        found += [depth] if depth else []
+        depths.append((depth_dir / f"{row['sample_id']}.png", "depth by the system"))
     if row.get("depth"):
-        depth = _depth(folder / row["depth"], "depth measured")
-        found += [depth] if depth else []
-    return found
+        depths.append((folder / row["depth"], "true depth"))
+    for path, name in depths:
+        with suppress(ImageError):
+            depth_mm = read_depth(path)
+            if depth_mm.any():
+                yield _coloured(depth_mm, name)
 
 
-def _read(path: Path) -> NDArray[np.generic] | None:
-    """An image as it is stored; None where there is none. A report must not fail for a picture."""
-    try:
-        if not 0 < path.stat().st_size <= MAX_FILE_BYTES:
-            return None
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, cv2.error):
-        return None
-    return image if image is not None and image.ndim in (2, 3) else None
+def _coloured(depth_mm: NDArray[np.float32], name: str) -> tuple[str, str]:
+    """Depth (H, W) from near (dark) to far (bright), its range in the caption.
 
-
-def _eight_bits(image: NDArray[np.generic]) -> NDArray[np.uint8]:
-    if image.ndim == 3 and image.shape[2] == 4:
-        image = image[:, :, :3]
-    if image.dtype == np.uint8:
-        return np.asarray(image, np.uint8)
-    values = image.astype(np.float32)
-    # Ten or twelve bits in sixteen would look black.
-    scale = 255 / max(float(np.percentile(values, 99.5)), 1.0)
-    return np.asarray(np.clip(values * scale, 0, 255), np.uint8)
-
-
-def _depth(path: Path, name: str) -> tuple[str, str] | None:
-    """Depth in colours from near (dark) to far (bright), its range in the caption."""
-    image = _read(path)
-    if image is None or image.ndim != 2:
-        return None
-    depth_mm = image.astype(np.float32) * DEPTH_UNIT_MM
+    The range is that around the nearest surface of some size, which is the face: a wall behind it would leave it flat.
+    """
     known = depth_mm > 0
-    if not known.any():
-        return None
-    near, far = (float(v) for v in np.percentile(depth_mm[known], [2, 98]))
+    near = float(np.percentile(depth_mm[known], 2))
+    far = min(float(np.percentile(depth_mm[known], 98)), near + DEPTH_RANGE_MM)
     scaled = np.clip((depth_mm - near) / max(far - near, 1.0) * 255, 0, 255).astype(np.uint8)
     coloured = cv2.applyColorMap(scaled, cv2.COLORMAP_VIRIDIS)
     coloured[~known] = 235

@@ -193,7 +193,9 @@ def _from_rules(path: Path, data: object) -> Protocol:
     if ("folds" in data) == ("leave_one_out" in data):
         raise ManifestError("expected either folds or leave_one_out")
     if "leave_one_out" in data:
-        return Protocol(path, name, bpcer, leave_one_out=str(data["leave_one_out"]))
+        if not isinstance(data["leave_one_out"], str):
+            raise ManifestError(f"leave_one_out: expected the name of one column, got {data['leave_one_out']!r}")
+        return Protocol(path, name, bpcer, leave_one_out=data["leave_one_out"])
     if not isinstance(data["folds"], list) or not data["folds"]:
         raise ManifestError("folds: expected a list")
     rules = tuple(_rule(number, fold) for number, fold in enumerate(data["folds"], 1))

@@ -113,9 +113,9 @@ def threshold_at_bpcer(bona_fide: ArrayLike, target: float) -> float:
 
     no interpolation.
     """
-    ascending = np.sort(_responses(bona_fide, "bona fide"))
-    rejected = _allowed_errors(len(ascending), target)
-    return float(ascending[rejected]) if rejected < len(ascending) else math.inf
+    scores = _responses(bona_fide, "bona fide")
+    rejected = _allowed_errors(len(scores), target)
+    return float(np.partition(scores, rejected)[rejected]) if rejected < len(scores) else math.inf
 
 
 def threshold_at_apcer(attacks: Mapping[str, ArrayLike], target: float) -> float:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from stereolive.evaluate.claims import CLAIMS
+from stereolive import __version__
+from stereolive.evaluate.claims import CLAIMS, Claim
 from stereolive.evaluate.figures import det_figure, histogram_figure, interval_figure, shade
+from stereolive.evaluate.groups import FEWEST_SUBJECTS, SMALLEST_GROUP
 from stereolive.evaluate.metrics import species_masks
 from stereolive.evaluate.page import counted, facts, interval_text, page, percent, table, tile
 from stereolive.evaluate.pictures import Case, worst_cases
@@ -81,6 +83,7 @@ def _head(metrics: dict[str, Any]) -> Iterator[str]:
     )
     if "threshold_source" in metrics:
         rows.append(("Threshold", f"{_number(metrics['threshold'])}, {escape(metrics['threshold_source'])}"))
+    rows.append(("Made with", f"stereolive {__version__}"))
     yield facts(rows)
 
 
@@ -109,7 +112,12 @@ def _result(metrics: dict[str, Any]) -> Iterator[str]:
     rows = [(name, entry["apcer"]) for name, entry in metrics["species"].items()]
     rows.sort(key=lambda row: (-(row[1]["rate"] or 0), row[0]))
     marks = [
-        (name, rate["rate"], (rate["ci95"][0], rate["ci95"][1]), f"{percent(rate['rate'])} % ({counted(rate)})")
+        (
+            name,
+            rate["rate"],
+            (rate["ci95"][0], rate["ci95"][1]),
+            f"{percent(rate['rate'])} % ({counted(rate)})" if rate["n"] else "no response",
+        )
         for name, rate in [*rows, ("bona fide (BPCER)", bona_fide)]
     ]
     yield "<p>APCER of each PAI species and BPCER, with exact 95 % intervals:</p>"
@@ -120,37 +128,57 @@ def _claims(metrics: dict[str, Any]) -> Iterator[str]:
     if "claims" not in metrics:
         return
     yield "<h2>Which demands it would meet</h2>"
+    verdicts = metrics["claims"]
     rows = []
     for claim in CLAIMS:
-        verdict = metrics["claims"][claim.key]
-        if verdict["status"] == "not met":
-            short = "–"
-            failing = [name for name, part in verdict["species"].items() if part["status"] == "not met"]
-            why = f"accepted too often: {', '.join(failing)}" if failing else "BPCER too high"
-        else:
-            lacking = {name: part["more"] for name, part in verdict["species"].items() if part["more"]}
-            short = str(verdict["more"])
-            why = ", ".join(f"{name} {more}" for name, more in lacking.items()) or "enough presentations"
-        rows.append(
-            [
-                escape(claim.name),
-                escape(claim.text),
-                f'<span class="status">{STATUS[verdict["status"]]}</span>',
-                short,
-                escape(why),
-            ]
-        )
-    header = ["", "Demand", "Status", "More presentations", "Where (none of them accepted)"]
-    yield table(header, rows, left=(0, 1, 2, 4))
+        verdict = verdicts[claim.key]
+        status = f'<span class="status">{STATUS[verdict["status"]]}</span>'
+        rows.append([escape(claim.name), escape(claim.text), status, escape(_missing(claim, verdict, metrics))])
+    yield table(["", "Demand", "Status", "What is missing"], rows, left=(0, 1, 2, 3), wrap=(1, 3))
+    # Demands that ask the same of a species share a column.
+    columns: dict[tuple[float | None, float, int], list[Claim]] = {}
+    for claim in CLAIMS:
+        columns.setdefault((claim.below, claim.at_most, claim.presentations), []).append(claim)
+    rows = []
+    for name, entry in metrics["species"].items():
+        parts = [verdicts[same[0].key]["species"][name] for same in columns.values()]
+        rows.append([escape(name), counted(entry["apcer"]), *(_part(part) for part in parts)])
+    lacking = [
+        sum(part["more"] or 0 for part in verdicts[same[0].key]["species"].values()) for same in columns.values()
+    ]
+    rows.append(["<b>more in all</b>", "", *(f"<b>{count}</b>" for count in lacking)])
+    names = [", ".join(escape(claim.name) for claim in same) for same in columns.values()]
+    yield "<p>How many more presentations of each species, if none of them is accepted:</p>"
+    yield table(["", "Accepted", *names], rows)
     yield (
         '<p class="faint">Proved: the one-sided exact bound at 95 % lies below the limit for every species.'
-        " Met: the observed rate suffices, as the"
-        " laboratory's rule asks. FIDO, NIST and Android limit attacks accepted by the whole system, liveness"
-        " and comparison; what passes liveness is an"
-        " upper limit of that. The bound takes presentations as independent; see the next section for the"
-        " view by subject. Their further demands (comparison errors, choice of species, laboratory) cannot be seen"
-        " from scores.</p>"
+        " Met: the observed rate suffices, as the laboratory's rule asks. Not met: so many were accepted that more"
+        " presentations do not help. FIDO, NIST and Android limit attacks accepted by the whole system, liveness"
+        " and comparison; what passes liveness is an upper limit of that. The bound takes presentations as"
+        " independent; see the next section for the view by subject. Their further demands (comparison errors, choice"
+        " of species, laboratory) cannot be seen from scores.</p>"
     )
+
+
+def _missing(claim: Claim, verdict: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """What keeps a demand from being met, in some words."""
+    failing = [name for name, part in verdict["species"].items() if part["status"] == "not met"]
+    words = []
+    if failing:
+        words.append(f"{len(failing)} of {len(verdict['species'])} species accepted too often")
+    rate = metrics["bpcer"]["rate"]
+    if claim.bpcer_at_most is not None and (rate is None or rate > claim.bpcer_at_most):
+        words.append(f"BPCER {percent(rate)} %")
+    if not words and verdict["more"]:
+        words.append(f"{verdict['more']} more presentations, none of them accepted")
+    return ", ".join(words) or "nothing"
+
+
+def _part(part: dict[str, Any]) -> str:
+    """One species before one demand."""
+    if part["status"] == "not proved":
+        return f"◐ {part['more']} more"
+    return STATUS[part["status"]]
 
 
 def _sample(metrics: dict[str, Any]) -> Iterator[str]:
@@ -169,18 +197,18 @@ def _sample(metrics: dict[str, Any]) -> Iterator[str]:
             if rate["n"]
             else "nothing: no response"
         )
-        row = [escape(name), percent(rate["rate"]), interval_text(rate["ci95"]), proof]
+        row = [escape(name), percent(rate["rate"], 1), interval_text(rate["ci95"], 1), proof]
         if by_subject:
             bound = rate.get("proves_at_most_by_subject")
             row += [
                 str(rate["subjects"]),
-                interval_text(rate["ci95_by_subject"]),
+                interval_text(rate["ci95_by_subject"], 1),
                 "–" if bound is None else f"{percent(bound, 1)}",
             ]
         row += [instruments] if by_instrument else []
         rows.append([*row, counted(silent)])
     header = ["", "Rate, %", "95 % interval, %", "At 95 % confidence"]
-    header += ["Subjects", "Interval by subject, %", "By subject at most, %"] if by_subject else []
+    header += ["Subjects", "Interval by subject, %", "At most by subject, %"] if by_subject else []
     header += ["Instruments"] if by_instrument else []
     yield table([*header, "No response"], rows, left=(0, 3))
     if by_subject:
@@ -233,7 +261,7 @@ def _curves(metrics: dict[str, Any], scores: ScoreTable) -> Iterator[str]:
     yield det_figure(curves, points)
     yield (
         '<p class="faint">One curve per PAI species, the mark is the operating point. Axes are normal'
-        " deviates; a rate of 0 is drawn on the border."
+        " deviates; a rate beyond them, such as 0, is drawn on the border."
         " A curve ends where the sample does: with n presentations no rate below 1/n is seen.</p>"
     )
     rows = []
@@ -278,7 +306,10 @@ def _curves(metrics: dict[str, Any], scores: ScoreTable) -> Iterator[str]:
     groups = {"bona fide": scores.score[scores.bona_fide & scores.responded]}
     groups.update({name: scores.score[mask & scores.responded] for name, mask in species_masks(scores).items()})
     yield histogram_figure({name: values for name, values in groups.items() if len(values)}, metrics["threshold"])
-    yield '<p class="faint">Heights are the square root of the share of a group, so that single scores can be seen.</p>'
+    yield (
+        '<p class="faint">Heights are the square root of the share of a group, so that single scores can be seen;'
+        " each group has its own scale.</p>"
+    )
 
 
 def _full_system(metrics: dict[str, Any]) -> Iterator[str]:
@@ -305,8 +336,10 @@ def _groups(metrics: dict[str, Any]) -> Iterator[str]:
     yield (
         '<p class="faint">Each group with its difference to all other groups together, in percentage points,'
         " and the 95 % interval of that"
-        " difference; bold where it is beyond chance. Accepted attacks are pooled over species here: groups"
-        " may differ in their mix of species.</p>"
+        " difference; bold where it is beyond chance, as one of twenty is by chance alone. Accepted attacks are pooled"
+        " over species here: groups may differ in their mix of species. ▲ marks a group that is too small to say:"
+        f" fewer than {SMALLEST_GROUP} presentations of a kind, which alone can prove 7 %, or"
+        f" {FEWEST_SUBJECTS} subjects.</p>"
     )
     for column, groups in metrics["groups"].items():
         rows = []
@@ -323,7 +356,7 @@ def _groups(metrics: dict[str, Any]) -> Iterator[str]:
                     else f"{percent(worst['rate'])}<small>{escape(worst['species'])}, {counted(worst)}</small>",
                     _difference(group["attacks_accepted_difference"]),
                     percent(group["nonresponse"]["rate"]),
-                    f"▲ too small to say: {escape(group['too_small'])}" if group["too_small"] else "",
+                    f"▲ {escape(_few(group['too_small']))}" if group["too_small"] else "",
                 ]
             )
         header = [
@@ -337,6 +370,11 @@ def _groups(metrics: dict[str, Any]) -> Iterator[str]:
         yield table([*header, "No response, %", ""], rows, left=(0, 7))
 
 
+def _few(too_small: str) -> str:
+    """The count alone; the section's introduction has the rest of the sentence."""
+    return too_small.partition(",")[0].removeprefix("only ").removesuffix(" presentations")
+
+
 def _difference(difference: dict[str, Any] | None) -> str:
     if difference is None:
         return "–"
@@ -346,14 +384,19 @@ def _difference(difference: dict[str, Any] | None) -> str:
 
 
 def _points(difference: float) -> str:
-    """Percentage points with a sign; no negative zero."""
-    return f"{round(difference * 100, 1) + 0.0:+.1f}"
+    """Percentage points with a sign, and a minus instead of a hyphen; no negative zero."""
+    return f"{round(difference * 100, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def _cases(cases: dict[str, list[Case]]) -> Iterator[str]:
     if not any(cases.values()):
         return
     yield "<h2>Worst cases</h2>"
+    if not any(case.pictures for found in cases.values() for case in found):
+        yield (
+            '<p class="faint">Without pictures: none was found by the columns first, second and depth'
+            " (--pictures names the folder that they are relative to).</p>"
+        )
     for kind, found in cases.items():
         if not found:
             continue
@@ -370,7 +413,7 @@ def _cases(cases: dict[str, list[Case]]) -> Iterator[str]:
             )
             names = ("sample_id", "pai_species", "material", "illumination", "subject_id")
             about = " · ".join(case.row[name] for name in names if case.row.get(name))
-            reasons = f"<br>{escape(case.row['reasons'])}" if case.row.get("reasons") else ""
+            reasons = f"<br>{escape(case.row['reasons'].replace(';', ', '))}" if case.row.get("reasons") else ""
             yield (
                 f'<div class="case"><div class="views">{views}</div>'
                 f"<div><b>score {case.score:.4g}</b> · {escape(about)}{reasons}</div></div>"

@@ -1,27 +1,24 @@
 """Read a score file: columns as arrays, one row a presentation, nothing kept that grading does not ask for.
 
 A million rows must fit into a gigabyte and some seconds without any table package: rows are read in blocks, numbers
-become floats and names become codes at once. Whole rows are read again by number for the few worst cases that a
-report shows.
+become floats and names become codes at once (``fields.py``). Whole rows are read again by number for the few worst
+cases that a report shows.
 """
 
 from __future__ import annotations
 
 import csv
-import gc
 import hashlib
-import io
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.errors import ManifestError
+from stereolive.evaluate.fields import Block, Names, RowError, read_blocks, read_records
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -47,8 +44,6 @@ NAMES = (
 LABELS = {"bona_fide": True, "bonafide": True, "attack": False}
 DECISIONS = {"bona_fide": 1, "bonafide": 1, "attack": 0, "no_response": -1, "noresponse": -1, "": -1}
 UNNAMED_SPECIES = "unnamed"
-BLOCK_ROWS = 50_000
-csv.field_size_limit(1_000_000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +124,8 @@ class ScoreTable:
         )
 
     def column(self, name: str) -> Column:
+        if name in NUMBERS and name in self.header:
+            raise ManifestError(f"scores {self.path}: column {name!r} holds numbers; rows are chosen by names only")
         if name not in self.names:
             raise ManifestError(f"scores {self.path}: has no column {name!r}; it has {', '.join(self.header)}")
         return self.names[name]
@@ -142,47 +139,22 @@ def load_scores(path: str | Path, columns: Iterable[str] = ()) -> ScoreTable:
     path = Path(path)
     with _reading(path):
         digest = _digest(path)
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines)
-            header = _header(next(reader, []), path)
+        with path.open("rb") as file:
+            fields, blocks = read_blocks(file)
+            header = _header(fields, path)
             wanted = [name for name in dict.fromkeys((*NUMBERS, *NAMES, *columns)) if name in header]
             reading = _Reading(path, header, [name for name in wanted if name not in NUMBERS])
-            with _no_garbage_collection():
-                for block in _blocks(reader):
-                    reading.add(block)
-    return reading.table(digest)
+            for block in blocks:
+                reading.add(block)
+        return reading.table(digest)
 
 
 def read_rows(path: Path, numbers: Iterable[int]) -> dict[int, dict[str, str]]:
     """Whole rows of a score file by number (from 0)."""
-    wanted = set(numbers)
-    found: dict[int, dict[str, str]] = {}
-    if not wanted:
-        return found
-    with _reading(path), path.open("rb") as lines:
-        records = _records(lines)
-        header = [name.strip() for name in _fields(next(records, b""))]
-        for number, record in enumerate(itertools.islice(records, max(wanted) + 1)):
-            if number in wanted:
-                found[number] = dict(zip(header, _fields(record), strict=False))
-    return found
-
-
-def _records(lines: BufferedReader) -> Iterator[bytes]:
-    """Lines of a CSV, joined where a quoted field runs over several;
-
-    empty ones left out. Faster than to split every field.
-    """
-    for line in lines:
-        if b'"' in line:
-            while line.count(b'"') % 2 and (more := next(lines, b"")):
-                line += more
-        if line not in (b"\n", b"\r\n"):
-            yield line
-
-
-def _fields(record: bytes) -> list[str]:
-    return next(csv.reader(io.StringIO(record.decode("utf-8-sig"), newline="")), [])
+    with _reading(path), path.open("rb") as file:
+        header, records = read_records(file, set(numbers))
+        names = [name.strip() for name in header]
+        return {number: dict(zip(names, record, strict=False)) for number, record in records}
 
 
 def sample_ids(table: ScoreTable) -> list[str]:
@@ -196,50 +168,32 @@ def sample_ids(table: ScoreTable) -> list[str]:
     return [everything[i] for i in table.row]
 
 
-class _Codes(dict[str, int]):
-    """Numbers names in the order in which they are first met."""
-
-    def __missing__(self, name: str) -> int:
-        self[name] = len(self)
-        return self[name]
-
-
 class _Reading:
     """Columns that grow block by block."""
 
     def __init__(self, path: Path, header: tuple[str, ...], names: Sequence[str]) -> None:
         self.path, self.header = path, header
         self.index = {name: header.index(name) for name in (*names, *(n for n in NUMBERS if n in header))}
-        self.codes = {name: _Codes() for name in names}
+        self.known = {name: Names() for name in names}
         self.parts: dict[str, list[NDArray[np.int32] | FloatArray]] = {name: [] for name in self.index}
         self.id_index = header.index("sample_id") if "sample_id" in header else None
-        self.id_hashes: list[IntArray] = []
+        self.id_hashes: list[NDArray[np.uint64]] = []
         self.rows = 0
 
-    def add(self, block: list[list[str]]) -> None:
-        width = len(self.header)
-        try:
-            columns = list(zip(*block, strict=True))
-        except ValueError:
-            columns = []
-        if len(columns) != width:
-            row = next(i for i, r in enumerate(block) if len(r) != width)
-            raise ManifestError(
-                f"scores {self.path}: data row {self.rows + row + 1} has {len(block[row])} fields, the header {width}"
-            )
+    def add(self, block: Block) -> None:
         for name, index in self.index.items():
-            if name in self.codes:
-                codes = self.codes[name]
-                self.parts[name].append(np.fromiter(map(codes.__getitem__, columns[index]), np.int32, len(block)))
+            column = block.columns[index]
+            if name in self.known:
+                self.parts[name].append(self.known[name].encode(column))
             else:
-                self.parts[name].append(self._floats(name, columns[index]))
+                self.parts[name].append(self._floats(name, column.texts()))
         if self.id_index is not None:
-            self.id_hashes.append(np.fromiter(map(hash, columns[self.id_index]), np.int64, len(block)))
+            self.id_hashes.append(block.columns[self.id_index].hashes())
         self.rows += len(block)
 
-    def _floats(self, name: str, texts: Sequence[str]) -> FloatArray:
+    def _floats(self, name: str, texts: Sequence[bytes]) -> FloatArray:
         try:
-            numbers = np.fromiter(map(float, [text or "nan" for text in texts]), np.float64, len(texts))
+            numbers = np.fromiter(map(float, [text or b"nan" for text in texts]), np.float64, len(texts))
             bad = [i for i in np.flatnonzero(~np.isfinite(numbers)).tolist() if texts[i]]
             if not bad:
                 return numbers
@@ -249,7 +203,7 @@ class _Reading:
             if not texts[row].strip():  # blanks alone are as empty as nothing
                 return self._floats(name, [text.strip() for text in texts])
         raise ManifestError(
-            f"scores {self.path}: data row {self.rows + row + 1}: {name} is {texts[row][:40]!r}; expected a"
+            f"scores {self.path}: data row {self.rows + row + 1}: {name} is {texts[row].decode()[:40]!r}; expected a"
             " finite number,"
             " or nothing where there was no response"
         )
@@ -258,8 +212,11 @@ class _Reading:
         if not self.rows:
             raise ManifestError(f"scores {self.path}: has no presentation")
         self._check_ids()
-        numbers = {n: np.concatenate(p).astype(np.float64) for n, p in self.parts.items() if n not in self.codes}
-        names = {n: _column(np.concatenate(self.parts[n]).astype(np.int32), codes) for n, codes in self.codes.items()}
+        numbers = {n: np.concatenate(p).astype(np.float64) for n, p in self.parts.items() if n not in self.known}
+        names = {
+            name: _column(np.concatenate(self.parts[name]).astype(np.int32), known.texts())
+            for name, known in self.known.items()
+        }
         score = numbers.pop("score")
         bona_fide = self._known(names["label"], LABELS, "label", "bona_fide or attack") == 1
         names["pai_species"] = _species(names["pai_species"], bona_fide)
@@ -303,27 +260,7 @@ class _Reading:
             )
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Millions of short lists without a cycle among them make the collector look at each again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _blocks(reader: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    while block := list(itertools.islice(reader, BLOCK_ROWS)):
-        if [] in block:  # an empty line is no presentation
-            block = [row for row in block if row]
-        if block:
-            yield block
-
-
-def _header(fields: list[str], path: Path) -> tuple[str, ...]:
+def _header(fields: Sequence[str], path: Path) -> tuple[str, ...]:
     header = tuple(field.strip() for field in fields)
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -335,10 +272,10 @@ def _header(fields: list[str], path: Path) -> tuple[str, ...]:
     return header
 
 
-def _column(codes: NDArray[np.int32], names: dict[str, int]) -> Column:
+def _column(codes: NDArray[np.int32], names: Sequence[str]) -> Column:
     """Names without the blanks around them; equal ones become one."""
-    merged = _Codes()
-    again = np.array([merged[name.strip()] for name in names], np.int32)
+    merged: dict[str, int] = {}
+    again = np.array([merged.setdefault(name.strip(), len(merged)) for name in names], np.int32)
     return Column(again[codes] if len(merged) < len(names) else codes, tuple(merged))
 
 
@@ -360,9 +297,9 @@ def _natural(text: str) -> tuple[int, float, str]:
         return 1, 0.0, text
 
 
-def _is_number_or_empty(text: str) -> bool:
+def _is_number_or_empty(text: bytes) -> bool:
     try:
-        float(text or "0")
+        float(text or b"0")
     except ValueError:
         return False
     return True
@@ -379,6 +316,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ManifestError(f"scores {path}: cannot be read ({error.strerror or error})") from None
+    except RowError as error:
+        raise ManifestError(f"scores {path}: {error}") from None
     except UnicodeDecodeError:
         raise ManifestError(f"scores {path}: is not UTF-8 text") from None
     except csv.Error as error:
