@@ -127,7 +127,7 @@ class Server:
         return sum(_resident_mb(pid) for pid in [self.process.pid, *_children(self.process.pid)])
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=900)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import math
 import random
 import tempfile
 import threading
@@ -132,10 +133,13 @@ def upload(pair: PairBytes, random_: random.Random) -> tuple[bytes, str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end then, with what was done so far")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", help="model folder (default: the released one)")
     arguments = parser.parse_args()
+    # A busy machine's slowness is no fault that uploads could bring about.
+    options = ["--answer-seconds", "600", *(["--model", arguments.model] if arguments.model else [])]
     statuses: dict[str, Counter[str]] = {}
     faults: list[dict[str, object]] = []
     memory_mb: dict[int, float] = {}
@@ -144,7 +148,7 @@ def main() -> None:
     done = 0
     with (
         tempfile.TemporaryDirectory() as folder,
-        running(Path(folder), ["--model", arguments.model] if arguments.model else []) as server,
+        running(Path(folder), options) as server,
     ):
         bases = [pair for pair in bundled() if _is_clearly_refused(server, pair)]
         if not bases:
@@ -155,7 +159,7 @@ def main() -> None:
             connection = server.connection()
             while True:
                 with lock:
-                    number = next(left, None)
+                    number = next(left, None) if time.perf_counter() < end else None
                 if number is None:
                     connection.close()
                     return
@@ -181,6 +185,7 @@ def main() -> None:
                         memory_mb[done] = round(server.memory_mb(), 1)
 
         start = time.perf_counter()
+        end = start + 60 * arguments.minutes
         threads = [threading.Thread(target=client) for _ in range(arguments.clients)]
         for thread in threads:
             thread.start()

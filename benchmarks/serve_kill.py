@@ -1,9 +1,9 @@
 """kill -9 under load -> results/serve_kill.json: is an acknowledged decision ever lost, or any request decided twice?
 
-Each round starts the service on the same database, loads it, and kills it at a random moment. What was not
-acknowledged is sent again under its idempotency key in the next round. At the end every acknowledged decision must be
-there as it was answered, every request must have exactly one decision, every decision exactly one entry in the audit
-log, and the chain must hold.
+Each round starts the service on the same database, loads it, and kills it at a random moment after some decisions.
+What was not acknowledged is sent again under its idempotency key in the next round. At the end every acknowledged
+decision must be there as it was answered, every request must have exactly one decision, every decision exactly one
+entry in the audit log, and the chain must hold.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--clients", type=int, default=6)
-    parser.add_argument("--seconds", type=float, nargs=2, default=(0.5, 3.0), help="a round's load before the kill")
+    parser.add_argument(
+        "--decisions", type=int, nargs=2, default=(3, 30), help="acknowledged in a round before the kill"
+    )
     parser.add_argument("--model", help="model folder (default: the released one)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -40,12 +42,13 @@ def main() -> None:
     sent: Counter[str] = Counter()
     lock = threading.Lock()
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Path(folder), ["--model", arguments.model] if arguments.model else [])
+        options = ["--answer-seconds", "600", *(["--model", arguments.model] if arguments.model else [])]
+        server = Server(Path(folder), options)
         unfinished: list[str] = []
-        count = 0
+        count = answers = 0
 
         def load(stop: threading.Event, finish: bool) -> None:
-            nonlocal count, differing
+            nonlocal count, answers, differing
             connection = server.connection()
             while not stop.is_set():
                 with lock:
@@ -71,9 +74,11 @@ def main() -> None:
                         unfinished.append(name)
                         continue
                     now = answer["id"], answer["decision"]
+                    answers += 1
                     differing += acknowledged.setdefault(name, now) != now
             connection.close()
 
+        begun = time.perf_counter()
         for number in range(arguments.rounds + 1):
             last = number == arguments.rounds
             server.start()
@@ -85,7 +90,10 @@ def main() -> None:
             for thread in threads:
                 thread.start()
             if not last:
-                time.sleep(random.uniform(*arguments.seconds))
+                enough = answers + random.randint(*arguments.decisions)
+                while answers < enough and server.process is not None and server.process.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(random.uniform(0, 0.2))
                 server.kill()
                 stop.set()
             for thread in threads:
@@ -121,6 +129,7 @@ def main() -> None:
             + sum(audited.values())
             - rows,
             "audit_chain_holds": verified.returncode == 0,
+            "seconds": round(time.perf_counter() - begun),
             "machine": machine(),
         },
     )

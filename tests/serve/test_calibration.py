@@ -149,6 +149,15 @@ def test_points_that_the_board_has_not_are_refused(make_client: Make, shots, pro
     problem(client.post("/v1/calibration/rigs", content=body, headers=HEADERS), 422, "invalid")
 
 
+@pytest.mark.parametrize("views", [_one_place, _chance])
+def test_views_that_show_no_board_break_nothing(make_client: Make, shots, views, png) -> None:
+    blank = png(np.full((60, 80), 90, np.uint8))
+    state = json.dumps({"shots": views(shots), "before": views(shots)[0]})
+    files = {"first": blank, "second": blank}
+    answer = make_client().post("/v1/calibration/views", files=files, data={"state": state})
+    assert answer.status_code in (200, 422), answer.text
+
+
 def test_limits(make_client: Make, shots, problem, monkeypatch: pytest.MonkeyPatch) -> None:
     client = make_client()
     problem(client.post("/v1/calibration/rigs", json=_request(shots * 3)), 422, "invalid")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
+from starlette.requests import Request
 from starlette.testclient import TestClient
+
+from stereolive.serve.problems import ProblemError
+from stereolive.serve.settings import Settings
+from stereolive.serve.storage import decisions
+from stereolive.serve.uploads import read_upload
 
 Make = Callable[..., TestClient]
 
@@ -172,3 +181,47 @@ def test_a_fault_never_gives_bona_fide(make_client: Make, pair_number, detectors
     body = client.post("/v1/checks", files=pair.files, data=pair.data).json()
     assert (body["decision"], body["no_response_reasons"]) == ("no_response", ["internal_error"])
     assert body["advice"]
+
+
+class Waiting:
+    """A detector that takes until it is told to go on."""
+
+    def __init__(self, good: object) -> None:
+        self.model, self.threshold = good.model, good.threshold
+        self.go_on = threading.Event()
+        self._good = good
+
+    def analyse(self, first: object, second: object, rig: object) -> object:
+        self.go_on.wait(300)
+        return self._good.analyse(first, second, rig)
+
+
+def test_what_takes_too_long_is_told_so_and_its_decision_can_be_fetched(
+    make_client: Make, pair_number, detectors, problem
+) -> None:
+    detector = Waiting(detectors["attack"])
+    client, pair = make_client(detector=detector, answer_seconds=1), pair_number(1)
+    headers = {"Idempotency-Key": "slow-1"}
+    answer = client.post("/v1/checks", files=pair.files, data=pair.data, headers=headers)
+    problem(answer, 503, "timeout")
+    assert int(answer.headers["retry-after"]) >= 1
+    detector.go_on.set()
+    for _ in range(300):
+        answer = client.post("/v1/checks", files=pair.files, data=pair.data, headers=headers)
+        if answer.status_code == 200:
+            break
+    assert answer.json()["decision"] == "attack"
+    with client.app.state.service.storage.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(decisions)).scalar_one() == 1
+
+
+def test_a_body_that_takes_too_long_is_refused() -> None:
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(60)
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    with pytest.raises(ProblemError) as caught:
+        asyncio.run(read_upload(request, Settings(read_seconds=0.1)))
+    assert (caught.value.status, caught.value.code) == (408, "slow")

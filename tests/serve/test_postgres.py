@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +30,11 @@ def _program(name: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[str]:
+def postgres(free_port: Callable[[], int]) -> Iterator[str]:
     """A URL of an empty server."""
     initdb, server = _program("initdb"), _program("postgres")
     if initdb is None or server is None:
         pytest.skip("PostgreSQL's programs are not installed (Debian: apt-get install postgresql)")
-    folder = tmp_path_factory.mktemp("postgres")
     account: dict[str, object] = {}
     if os.geteuid() == 0:
         # PostgreSQL refuses to run as root; Debian's package makes an account for it.
@@ -43,9 +43,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], i
         except KeyError:
             pytest.skip("running as root without the account 'postgres'")
         account = {"user": owner.pw_uid, "group": owner.pw_gid}
+    # Not among pytest's folders, which it closes to other accounts whenever it starts.
+    folder = Path(tempfile.mkdtemp(prefix="stereolive-postgres-"))
+    if account:
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        for parent in (folder, *folder.parents[:3]):
-            parent.chmod(parent.stat().st_mode | 0o055)
     port = free_port()
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     data = str(folder / "data")
@@ -88,7 +89,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], i
         threading.Event().wait(0.1)
     yield url
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(60)
+    shutil.rmtree(folder)
 
 
 def test_replicas_may_start_at_once_and_the_log_is_append_only(postgres: str, command: list[str]) -> None:

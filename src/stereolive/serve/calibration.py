@@ -30,6 +30,7 @@ from stereolive.serve.keys import Caller
 from stereolive.serve.problems import ProblemError, documented
 from stereolive.serve.service import Service
 from stereolive.serve.uploads import Part, image_part, read_form, read_json_bytes, text_part
+from stereolive.types import ImageArray
 
 MOST_SHOTS = 40
 MOST_POINTS = 6000
@@ -226,24 +227,22 @@ def _view(service: Service, first: Part, second: Part, state: ViewState) -> View
     board = state.board.board()
     shots = _shots(board, state.shots)
     images = service.worker.decode(first, "first"), service.worker.decode(second, "second")
-    try:
-        now = [board.find(image) for image in images]
-    except _FAULTS:
-        now = [None, None]
     sizes = [(image.shape[1], image.shape[0]) for image in images]
+    now = [_found(board, image) for image in images]
     taken = steady = False
-    if now[0] is not None and now[1] is not None:
-        before = state.before
-        steady = before is not None and all(
-            is_steady(seen.points(board), points)
-            for seen, points in zip((before.first, before.second), now, strict=True)
-            if points is not None
-        )
-        is_still = steady or not state.live
-        taken = is_still and len(shots) < MOST_SHOTS and is_new_view(shots, now[0], sizes[0])
-        if taken:
-            shots.append((now[0], now[1]))
-    missing = missing_views(board, shots, sizes[0])
+    try:
+        if now[0] is not None and now[1] is not None:
+            steady = state.before is not None and all(
+                is_steady(seen.points(board), points)
+                for seen, points in ((state.before.first, now[0]), (state.before.second, now[1]))
+            )
+            is_still = steady or not state.live
+            taken = is_still and len(shots) < MOST_SHOTS and is_new_view(shots, now[0], sizes[0])
+            if taken:
+                shots.append((now[0], now[1]))
+        missing = missing_views(board, shots, sizes[0])
+    except _FAULTS:
+        raise ProblemError(422, "calibration", "shots: show no board") from None
     return View(
         first=_seen(now[0]),
         second=_seen(now[1]),
@@ -304,6 +303,14 @@ def _shots(board: Board, shots: Sequence[Shot]) -> list[tuple[Points, Points]]:
     ):
         raise ProblemError(422, "invalid", f"shots: more than {MOST_POINTS} points")
     return [(shot.first.points(board), shot.second.points(board)) for shot in shots]
+
+
+def _found(board: Board, image: ImageArray) -> Points | None:
+    try:
+        points = board.find(image)
+    except _FAULTS:
+        return None
+    return points if points is not None and np.isfinite(points.pixels).all() else None
 
 
 def _seen(points: Points | None) -> SeenPoints | None:

@@ -66,6 +66,9 @@ def _add_serve(subparsers: Any) -> None:
     parser.add_argument("--rate", type=int, default=600, help="requests a minute for keys without a rate of their own")
     parser.add_argument("--max-megabytes", type=float, default=16.0, help="size of a request")
     parser.add_argument("--max-megapixels", type=float, default=4.0, help="size of each image")
+    parser.add_argument(
+        "--answer-seconds", type=float, default=20.0, help="time for a decision; what takes longer gets 503"
+    )
     parser.add_argument("--session-seconds", type=int, default=120, help="life of a session")
     parser.add_argument(
         "--retain-hours", type=float, default=0.0, help="keep images this long, encrypted (default: not at all)"
@@ -168,6 +171,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         max_pixels=int(arguments.max_megapixels * 1_000_000),
         workers=arguments.workers,
         queue=arguments.queue,
+        answer_seconds=arguments.answer_seconds,
         session_seconds=arguments.session_seconds,
         requests_per_minute=arguments.rate,
         retain_hours=arguments.retain_hours,

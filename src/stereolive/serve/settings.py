@@ -53,7 +53,15 @@ class Settings:
             raise InputError("retention: images are kept only encrypted; give a file with a key of 32 bytes")
         if not 1 <= self.workers <= self.queue:
             raise InputError(f"queue: expected at least as many as the {self.workers} workers, got {self.queue}")
-        for name in ("max_body_bytes", "max_pixels", "batch", "session_seconds", "max_attempts", "requests_per_minute"):
+        for name in (
+            "max_body_bytes",
+            "max_pixels",
+            "answer_seconds",
+            "batch",
+            "session_seconds",
+            "max_attempts",
+            "requests_per_minute",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, got {getattr(self, name)}")
 

@@ -245,8 +245,9 @@ async function showResult(result, pair) {
     await relief.show(result.relief);
   }
   await showChecked(pair, details?.face);
-  // On a phone the result lies below what was chosen.
-  if (matchMedia("(max-width: 820px)").matches) $("result").scrollIntoView({ block: "start" });
+  // On a phone the result lies below what was chosen, and above it where the gallery was scrolled.
+  const { top } = $("result").getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) $("result").scrollIntoView({ block: "start" });
 }
 
 // An example's answer is known, so the page says whether the verdict was right.

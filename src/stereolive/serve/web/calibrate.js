@@ -7,11 +7,12 @@ import { loadText, text } from "./text.js";
 
 const $ = (id) => document.getElementById(id);
 const VIEWS = ["first", "second"];
+// ChArUco comes first: it may leave the picture, and that none is there is seen many times sooner than with a chessboard.
 const USUAL = { chessboard: [9, 6, 25], charuco: [8, 6, 28], circles: [4, 11, 18] };
 const LEAST = 6;
 const PAUSE_MS = 120;
 const MARKS = { good: "\u2713", usable: "!", not_good_enough: "\u2715" };
-const state = { shots: [], before: null, sizes: null, running: false, made: null };
+const state = { shots: [], before: null, sizes: null, running: false, round: 0, made: null };
 
 const videos = () => VIEWS.map((view) => $(`video-${view}`));
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -88,6 +89,7 @@ function choose(source) {
 
 // Other boards and other cameras make what was seen worthless.
 function over() {
+  state.round++;
   Object.assign(state, { shots: [], before: null, sizes: null, made: null });
   $("guide").textContent = state.running ? text("views_begin") : "";
   $("findings").replaceChildren();
@@ -139,13 +141,13 @@ async function look() {
 
 const seen = (live) => ({ board: board(), shots: state.shots, before: state.before, live });
 
-// A busy service is asked again after a while.
+// A service that is busy or too slow just now is asked again after a while.
 async function patiently(ask) {
   for (;;) {
     try {
       return await ask();
     } catch (error) {
-      if (error.status !== 429) throw error;
+      if (error.status !== 429 && error.status !== 503) throw error;
       await pause(1000);
     }
   }
@@ -201,8 +203,10 @@ async function readPictures() {
   if (!first.length || !second.length) return;
   if (first.length !== second.length) throw new Error(text("views_unequal", { first: first.length, second: second.length }));
   Object.assign(state, { shots: [], before: null, made: null });
+  const round = ++state.round;
   for (const [index, picture] of first.entries()) {
     const view = await patiently(() => service.findBoard({ first: picture, second: second[index] }, seen(false)));
+    if (round !== state.round) return; // others were chosen meanwhile
     enter(view);
     $("guide").textContent = `${picture.name}, ${second[index].name}`;
   }

@@ -240,7 +240,7 @@ function fromTheMiddle(size, together) {
 // Thin tongues at the rim are where the matching lost the face; what has too few neighbours goes, round by round.
 function withoutSpikes(kept, size) {
   let now = kept;
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < size / 14; round++) {
     const before = now;
     now = before.map((is, i) => {
       const column = i % size;
