@@ -9,15 +9,15 @@ Two figures that the trained model has to be held against, from a manifest with 
   neighbours, so that holes do not flatter it.
 
     python benchmarks/baseline_sgbm.py MANIFEST --out DIR [--compare SCORES.csv] [--tune MANIFEST]
-        [--settings settings.json] [--fit N] [--workers K]
+        [--settings settings.json] [--pictures] [--origin real] [--fit N] [--workers K]
 
 writes ``DIR/scores.csv``, ``DIR/depth_errors.csv`` (one row a presentation), ``DIR/depth_summary.csv`` and
 ``DIR/settings.json``, and grades the scores as anybody's are graded: ``DIR/metrics.json`` and ``DIR/report.html`` by
 ``stereolive evaluate``, and with ``--compare`` ``DIR/comparison.json`` and ``.html`` by ``stereolive compare`` beside
 another system's scores of the same presentations. Its threshold is set on the validation rows.
 ``--tune`` names another manifest to tune and fit on, for one that is for checking only; ``--settings`` takes the
-outcome of an earlier run. Faces are found, carried over and cut as the detector does it, so both see the same
-rectified pairs.
+outcome of an earlier run; ``--pictures`` says that the worst cases' pictures may be passed on. Faces are found, carried
+over and cut as the detector does it, so both see the same rectified pairs.
 """
 
 from __future__ import annotations
@@ -284,6 +284,8 @@ def main() -> None:
     parser.add_argument("--compare", type=Path, metavar="SCORES.csv", help="another system on the same presentations")
     parser.add_argument("--tune", type=Path, help="manifest to tune and fit on (default: this one's own rows)")
     parser.add_argument("--settings", type=Path, help="of an earlier run; tuned or fitted is only what they lack")
+    parser.add_argument("--pictures", action="store_true", help="show the worst cases' pictures in the report")
+    parser.add_argument("--origin", choices=("rendered", "real"), default="rendered", help="default %(default)s")
     parser.add_argument("--fit", type=int, default=600, help="fit the regression on at most so many training rows")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -305,7 +307,8 @@ def main() -> None:
     for row in summary:
         if row["by"] == "all":
             print(f"{row['spectra']}: {row['median_error_mm']} mm over {row['presentations']} faces")
-    print(evaluate(scores, out, system=SYSTEM, pictures=manifest.path.parent).report_path)
+    shown = manifest.path.parent if arguments.pictures else None
+    print(evaluate(scores, out, system=SYSTEM, origin=arguments.origin, pictures=shown).report_path)
     if arguments.compare:
         print(compare(scores, arguments.compare, out).text())
 

@@ -341,6 +341,17 @@ def test_comparison_is_paired(write_scores: Write, presentations: Make, tmp_path
     assert "<svg" in (tmp_path / "cmp" / "comparison.html").read_text("utf-8")
 
 
+def test_comparison_tells_files_of_one_name_apart(write_scores: Write, presentations: Make, tmp_path: Path) -> None:
+    rows = [row | {"model": "ours"} for row in without(presentations(), "split")]
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    a, b = write_scores(rows, "first/scores.csv"), write_scores(without(rows, "model"), "second/scores.csv")
+    found = compare(a, b, tmp_path / "cmp")
+    assert (found.result["a"]["file"], found.result["b"]["file"]) == ("first/scores.csv", "second/scores.csv")
+    html = found.report_path.read_text("utf-8")
+    assert ">A: ours (first/scores.csv)</text>" in html and ">B: second/scores.csv</text>" in html
+
+
 def test_comparison_needs_the_same_presentations(write_scores: Write, presentations: Make, tmp_path: Path) -> None:
     rows = without(presentations(), "split")
     a = write_scores(rows, "a.csv")
@@ -354,6 +365,31 @@ def test_comparison_needs_the_same_presentations(write_scores: Write, presentati
         compare(a, write_scores(without(rows, "sample_id"), "d.csv"), tmp_path / "cmp")
     half = compare(a, write_scores(rows[:200], "e.csv"), tmp_path / "cmp").result
     assert half["presentations"] == 200 and "200 presentations of A" in half["warnings"][0]
+
+
+def test_comparison_refuses_other_presentations_of_the_same_names(
+    write_scores: Write, presentations: Make, tmp_path: Path
+) -> None:
+    """Numbered sample_ids are alike in every data set."""
+    rows = without(presentations(), "split")
+    others = [row | {"subject_id": "q" + row["subject_id"]} for row in rows]
+    with pytest.raises(ManifestError, match="differ in the subject_id of s0000"):
+        compare(write_scores(rows, "a.csv"), write_scores(others, "b.csv"), tmp_path / "cmp")
+
+
+def test_comparison_sets_thresholds_on_validation_rows(
+    write_scores: Write, presentations: Make, tmp_path: Path
+) -> None:
+    """Of a file without decisions; its validation rows need not be in the other file."""
+    rows = presentations(900)
+    a = write_scores(without(rows, "decision"), "a.csv")
+    b = write_scores([row for row in rows if row["split"] == "test"], "b.csv")
+    result = compare(a, b, tmp_path / "cmp").result
+    assert "validation rows" in result["a"]["threshold_source"]
+    assert result["a"]["threshold"] == evaluate(a, tmp_path / "out").metrics["threshold"]
+    assert result["presentations"] == sum(row["split"] == "test" for row in rows)
+    assert (result["a"]["file"], result["b"]["file"]) == ("a.csv", "b.csv")
+    assert -1 <= result["auc"]["ci95"][0] <= result["auc"]["ci95"][1] <= 1
 
 
 def test_full_system_where_matching_scores_are_given(write_scores: Write, presentations: Make) -> None:

@@ -50,6 +50,18 @@ def test_plain_rows(rows: list[list[str]], line_end: str) -> None:
     assert read(written(rows, line_end)) == rows
 
 
+def test_plain_text_needs_no_csv_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object) -> None:
+        raise AssertionError("read by csv")
+
+    monkeypatch.setattr(fields, "_csv", refuse)
+    rows = [[f"s{i}", "0.5", "m\u00e4sk"] for i in range(20)]
+    for line_end in ("\n", "\r\n"):
+        assert read(written(rows, line_end)) == rows
+    with pytest.raises(AssertionError, match="read by csv"):
+        read(b'a,b,c\n1,"2",3\n')
+
+
 @FEW
 @given(
     st.lists(st.lists(st.one_of(plain, anything), min_size=3, max_size=3), max_size=12),

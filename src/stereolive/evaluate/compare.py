@@ -78,8 +78,8 @@ def compare(
     numbers = np.full(len(table_a), -1) if subjects is None else subjects
     result: dict[str, Any] = {
         "format": "stereolive-comparison/1",
-        "a": _system(table_a, grading_a),
-        "b": _system(table_b, grading_b),
+        "a": _system(table_a, grading_a, table_b.path),
+        "b": _system(table_b, grading_b, table_a.path),
         "presentations": len(table_a),
         "by_subject": subjects is not None,
         "differences": _differences(table_a, grading_a, table_b, grading_b, SubjectBootstrap(numbers)),
@@ -132,9 +132,13 @@ def _texts(table: ScoreTable, name: str) -> NDArray[np.object_]:
     return np.array(column.values, object)[column.codes]
 
 
-def _system(scores: ScoreTable, grading: Grading) -> dict[str, Any]:
+def _system(scores: ScoreTable, grading: Grading, other: Path) -> dict[str, Any]:
+    path = scores.path.resolve()
+    models = scores.names["model"].present() if "model" in scores.names else []
     return {
-        "file": scores.path.name,
+        # Score files are often all called scores.csv.
+        "file": path.name if path.name != other.name else f"{path.parent.name}/{path.name}",
+        "model": ", ".join(models[:3]) or None,
         "sha256": scores.sha256,
         "threshold": grading.threshold,
         "threshold_source": grading.source,
@@ -226,7 +230,7 @@ def _report(result: dict[str, Any], a: ScoreTable, b: ScoreTable) -> str:
     for name in ("a", "b"):
         system = result[name]
         threshold = "none" if system["threshold"] is None else f"{system['threshold']:.6g}"
-        text = f"{escape(system['file'])}, SHA-256 <code>{system['sha256']}</code>"
+        text = f"{escape(_label(system))}, SHA-256 <code>{system['sha256']}</code>"
         rows.append((name.upper(), f"{text}<br>threshold {threshold}, {escape(system['threshold_source'])}"))
     unit = "subjects" if result["by_subject"] else "presentations (subjects are not named)"
     rows.append(("Common presentations", f"{result['presentations']}; intervals by bootstrap over {unit}"))
@@ -247,7 +251,7 @@ def _report(result: dict[str, Any], a: ScoreTable, b: ScoreTable) -> str:
                 str(pair["n"]),
                 percent(pair["a"]),
                 percent(pair["b"]),
-                f"<b>{text}</b>" if beyond else text,
+                f"<b>{_with_minus(text)}</b>" if beyond else _with_minus(text),
                 str(pair["only_a"]),
                 str(pair["only_b"]),
                 f"{pair['mcnemar_p']:.3g}",
@@ -257,7 +261,8 @@ def _report(result: dict[str, Any], a: ScoreTable, b: ScoreTable) -> str:
     body.append(table(header, cells))
     body.append(
         '<p class="faint">Bold: the interval excludes 0. McNemar\'s exact test takes presentations as independent; the'
-        " interval takes subjects as the units. With many rows some differ by chance alone.</p>"
+        " interval takes subjects as the units, and is the wider, exact one where only one of both errs: a small p can"
+        " stand beside an interval that holds 0. With many rows some differ by chance alone.</p>"
     )
     auc = result["auc"]
     if auc is not None:
@@ -267,14 +272,18 @@ def _report(result: dict[str, Any], a: ScoreTable, b: ScoreTable) -> str:
             f" ({low:+.4f} to {high:+.4f}).</p>"
         )
         body.append("<h2>Detection error trade-off</h2><p>All attacks pooled; responses common to both.</p>")
-        body.append(det_figure(_curves(a, b)))
+        curves = {}
+        both = a.responded & b.responded
+        for name, scores in (("a", a), ("b", b)):
+            thinned = rates.thinned_det(scores.score[both & scores.bona_fide], scores.score[both & ~scores.bona_fide])
+            curves[f"{name.upper()}: {_label(result[name])}"] = thinned[1:]
+        body.append(det_figure(curves))
     return page(TITLE, body)
 
 
-def _curves(a: ScoreTable, b: ScoreTable) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    both = a.responded & b.responded
-    curves = {}
-    for name, scores in (("A", a), ("B", b)):
-        thinned = rates.thinned_det(scores.score[both & scores.bona_fide], scores.score[both & ~scores.bona_fide])
-        curves[f"{name}: {scores.path.name}"] = thinned[1:]
-    return curves
+def _with_minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _label(system: dict[str, Any]) -> str:
+    return f"{system['model']} ({system['file']})" if system["model"] else str(system["file"])

@@ -209,13 +209,12 @@ def histogram_figure(groups: Mapping[str, FloatArray], threshold: float | None, 
     return _svg(left + width + 90, bottom + 34, parts, "Score histograms")
 
 
-def shade(rate: float | None) -> tuple[str, str]:
+def shade(rate: float) -> tuple[str, str]:
     """Background and ink for a rate in a heat map: one hue from white to dark, so that grey print keeps the order."""
-    if rate is None:
-        return "#ffffff", INK
     amount = min(1.0, math.sqrt(rate / 0.5))
     red, green, blue = (round(255 + (dark - 255) * amount) for dark in (8, 48, 107))
-    return f"#{red:02x}{green:02x}{blue:02x}", "#ffffff" if amount > 0.55 else INK
+    # Where black and white stand out alike.
+    return f"#{red:02x}{green:02x}{blue:02x}", "#ffffff" if amount > 0.655 else "#000000"
 
 
 def _staircase(apcers: FloatArray, bpcers: FloatArray) -> list[tuple[float, float]]:
