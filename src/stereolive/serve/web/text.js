@@ -12,6 +12,7 @@ export async function loadText() {
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", text(element.dataset.label));
+  document.title = `${document.querySelector("nav [aria-current]").textContent} \u2013 stereolive`;
 }
 
 export function text(key, values = {}) {
