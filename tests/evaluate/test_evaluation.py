@@ -210,7 +210,10 @@ def test_leave_one_species_out(write_scores: Write, presentations: Make, tmp_pat
         assert "validation part" in fold["threshold_source"]
     worst = metrics["summary"]["apcer_max"]
     assert worst["worst"] == max(fold["apcer_max"]["rate"] for fold in metrics["folds"].values())
-    assert "Folds" in (tmp_path / "out" / "report.html").read_text("utf-8")
+    html = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "Folds" in html and metrics["data"]["graded"] == sum(row["split"] == "test" for row in rows)
+    # One system scored all: it may have been trained on what a fold leaves out.
+    assert "No column left_out" in metrics["warnings"][0] and "No column left_out" in html
 
 
 def test_leave_one_out_with_a_model_per_fold(write_scores: Write, presentations: Make, tmp_path: Path) -> None:
@@ -224,6 +227,7 @@ def test_leave_one_out_with_a_model_per_fold(write_scores: Write, presentations:
     for name, fold in metrics["folds"].items():
         graded = [r for r in rows if r["left_out"] == name and r["illumination"] == name and r["split"] == "test"]
         assert fold["apnrr"]["n"] + fold["bpnrr"]["n"] == len(graded)
+    assert metrics["warnings"] == []
 
 
 def test_a_list_of_subjects_is_a_protocol(write_scores: Write, presentations: Make, tmp_path: Path) -> None:

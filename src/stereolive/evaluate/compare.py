@@ -17,7 +17,7 @@ from stereolive.evaluate.bootstrap import SubjectBootstrap, auc_influence, clust
 from stereolive.evaluate.figures import det_figure
 from stereolive.evaluate.intervals import mcnemar_p
 from stereolive.evaluate.metrics import species_masks, subject_numbers
-from stereolive.evaluate.page import facts, page, percent, table
+from stereolive.evaluate.page import facts, page, percent, table, warning_box
 from stereolive.evaluate.rates import Decisions
 from stereolive.evaluate.scores import BoolArray, ScoreTable, load_scores, sample_ids
 from stereolive.evaluate.thresholds import Grading, choose, part_of
@@ -235,10 +235,7 @@ def _report(result: dict[str, Any], a: ScoreTable, b: ScoreTable) -> str:
     unit = "subjects" if result["by_subject"] else "presentations (subjects are not named)"
     rows.append(("Common presentations", f"{result['presentations']}; intervals by bootstrap over {unit}"))
     body.append(facts(rows))
-    if result["warnings"]:
-        body.append(
-            '<ul class="warnings">' + "".join(f"<li>{escape(text)}</li>" for text in result["warnings"]) + "</ul>"
-        )
+    body += warning_box(result["warnings"])
     body.append("<h2>Paired differences</h2>")
     cells = []
     for name, pair in result["differences"].items():

@@ -16,7 +16,7 @@ from stereolive.errors import InputError, ManifestError, ModelError
 from stereolive.evaluate import drift, thresholds
 from stereolive.evaluate.groups import USUAL
 from stereolive.evaluate.metrics import FORMAT, metrics
-from stereolive.evaluate.protocols import Fold, Protocol, load_protocol
+from stereolive.evaluate.protocols import LEFT_OUT, Fold, Protocol, load_protocol
 from stereolive.evaluate.report import write_protocol_report, write_report
 from stereolive.evaluate.scores import ScoreTable, load_scores
 from stereolive.evaluate.thresholds import Grading, part_of
@@ -152,7 +152,9 @@ def _by_protocol(
 ) -> dict[str, Any]:
     folds: dict[str, Any] = {}
     target = bpcer if bpcer is not None else rules.bpcer
+    tested = np.zeros(len(table), np.bool_)
     for fold in rules.folds(table):
+        tested |= fold.test
         graded = table.where(fold.test)
         grading = _grade_fold(table, graded, fold, threshold, validation, target)
         folds[fold.name] = metrics(graded, grading, by, match_threshold)
@@ -165,15 +167,24 @@ def _by_protocol(
         },
         "summary": dict(_summary(folds)),
         "folds": folds,
-        "warnings": [],
+        "warnings": _one_system_warning(table, rules),
         **head,
     }
+    result["data"]["graded"] = int(tested.sum())
+    if len(folds) > 1:
+        return result
     # One fold is an ordinary evaluation of the rows that the protocol names.
-    return (
-        {**next(iter(folds.values())), **result, "warnings": next(iter(folds.values()))["warnings"]}
-        if len(folds) == 1
-        else result
-    )
+    only = next(iter(folds.values()))
+    return {**only, **result, "warnings": [*only["warnings"], *result["warnings"]]}
+
+
+def _one_system_warning(table: ScoreTable, rules: Protocol) -> list[str]:
+    if not rules.leave_one_out or LEFT_OUT in table.names:
+        return []
+    return [
+        f"No column {LEFT_OUT} says which system scored a row: where one system scored all, only its threshold was set"
+        f" without the {rules.leave_one_out} that a fold tests, and the system itself may have seen it."
+    ]
 
 
 def _grade_fold(

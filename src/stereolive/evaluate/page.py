@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -92,6 +92,11 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 def tile(name: str, value: str, note: str) -> str:
     return f'<div class="tile">{escape(name)}<b>{escape(value)}</b><span>{escape(note)}</span></div>'
+
+
+def warning_box(texts: Sequence[str]) -> Iterator[str]:
+    if texts:
+        yield '<ul class="warnings">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
 def percent(rate: float | None, digits: int = 2) -> str:

@@ -14,7 +14,7 @@ from stereolive.evaluate.claims import CLAIMS, Claim
 from stereolive.evaluate.figures import det_figure, histogram_figure, interval_figure, shade
 from stereolive.evaluate.groups import FEWEST_SUBJECTS, SMALLEST_GROUP
 from stereolive.evaluate.metrics import species_masks
-from stereolive.evaluate.page import counted, facts, interval_text, page, percent, table, tile
+from stereolive.evaluate.page import counted, facts, interval_text, page, percent, table, tile, warning_box
 from stereolive.evaluate.pictures import Case, worst_cases
 from stereolive.evaluate.scores import ScoreTable
 from stereolive.evaluate.thresholds import Grading
@@ -105,8 +105,7 @@ def _result(metrics: dict[str, Any]) -> Iterator[str]:
     for silent in ("apnrr", "bpnrr"):
         tiles += [tile(silent.upper(), f"{percent(metrics[silent]['rate'])} %", counted(metrics[silent]))]
     yield '<div class="tiles">' + "".join(tiles) + "</div>"
-    if metrics["warnings"]:
-        yield '<ul class="warnings">' + "".join(f"<li>{escape(text)}</li>" for text in metrics["warnings"]) + "</ul>"
+    yield from warning_box(metrics["warnings"])
     if bona_fide is None:
         return
     rows = [(name, entry["apcer"]) for name, entry in metrics["species"].items()]
@@ -423,6 +422,8 @@ def _cases(cases: dict[str, list[Case]]) -> Iterator[str]:
 
 def _folds(metrics: dict[str, Any]) -> Iterator[str]:
     yield "<h2>Folds</h2>"
+    if len(metrics["folds"]) > 1:
+        yield from warning_box(metrics["warnings"])
     rows = []
     for name, fold in metrics["folds"].items():
         worst = fold["apcer_max"]
