@@ -441,7 +441,7 @@ def test_report_holds_pictures_and_depth_of_worst_cases(
     run(path, depth_dir=tmp_path / "depth")
     html = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert html.count("data:image/jpeg;base64,") >= 3
-    assert "depth by the system, 404 to 596 mm" in html and "true depth, 404 to 596 mm" in html
+    assert "depth by the system, 404 to 524 mm" in html and "true depth, 404 to 524 mm" in html
 
 
 def test_model_hash_is_that_of_its_files(tmp_path: Path) -> None:

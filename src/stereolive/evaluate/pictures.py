@@ -19,7 +19,7 @@ from stereolive.images import as_8bit, read_depth, read_image
 
 THUMBNAIL_PX = 200
 CASES = 8
-DEPTH_RANGE_MM = 200.0
+DEPTH_RANGE_MM = 120.0  # a face, its hair and some neck
 
 
 @dataclass(frozen=True)

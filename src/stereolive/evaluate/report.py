@@ -146,7 +146,7 @@ def _claims(metrics: dict[str, Any]) -> Iterator[str]:
         sum(part["more"] or 0 for part in verdicts[same[0].key]["species"].values()) for same in columns.values()
     ]
     rows.append(["<b>more in all</b>", "", *(f"<b>{count}</b>" for count in lacking)])
-    names = [", ".join(escape(claim.name) for claim in same) for same in columns.values()]
+    names = ["<br>".join(escape(claim.name) for claim in same) for same in columns.values()]
     yield "<p>How many more presentations of each species, if none of them is accepted:</p>"
     yield table(["", "Accepted", *names], rows)
     yield (
