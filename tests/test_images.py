@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -171,3 +172,33 @@ def test_writing_leaves_no_half_file(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be written"):
         write_png(tmp_path / "taken", COLOUR)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("restart", [0, 5])
+def test_a_jpeg_damaged_in_the_middle_is_refused(
+    progressive: int, restart: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """libjpeg decodes it, with a line on stderr."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, restart]
+    whole = cv2.imencode(".jpg", noise, options)[1].tobytes()
+    assert decode_image(whole).shape == noise.shape
+    middle = len(whole) // 2
+    with pytest.raises(ImageError, match="damaged"):
+        decode_image(whole[:middle] + bytes(400) + whole[middle + 400 :])
+    assert "orrupt" not in capfd.readouterr().err
+
+
+def test_what_others_write_to_stderr_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    decode = cv2.imdecode
+
+    def talking(*arguments: object) -> object:
+        os.write(2, b"another thread\n")
+        return decode(*arguments)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(cv2, "imdecode", talking)
+    decode_image(JPEG)
+    assert capfd.readouterr().err == "another thread\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ import pytest
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
 from stereolive.faces import cut, locate
-from stereolive.quality import ADVICE, QualityThresholds, crop_fault, pair_fault, view_fault
+from stereolive.quality import ADVICE, QualityThresholds, crop_fault, limits_from_json, pair_fault, view_fault
 from stereolive.rig import Camera, Rig
 from stereolive.types import Face, ImageArray
+from stereolive.watch.sequence import ADVICE as SEQUENCE_ADVICE
+from stereolive.watch.sequence import SequenceThresholds
 
 LIMITS = QualityThresholds()
 RNG = np.random.default_rng(5)
@@ -117,10 +121,20 @@ def test_a_model_s_manifest_may_carry_its_own_limits() -> None:
     assert QualityThresholds.from_json({"smallest_face_px": 64}).smallest_face_px == 64
     with pytest.raises(ModelError, match="smallest_face"):
         QualityThresholds.from_json({"smallest_face": 64})
+    with pytest.raises(ModelError, match="expected a number"):
+        QualityThresholds.from_json({"glare": "much"})
+    manifest = {"glare": 0.4, "sequence": {"flicker": 0.1}, "drift": {"angle_deg": 0.3}}
+    assert QualityThresholds.from_json(manifest).glare == 0.4
+    assert limits_from_json(SequenceThresholds, manifest["sequence"], "quality.sequence").flicker == 0.1
 
 
 def test_every_code_is_explained_in_one_sentence() -> None:
-    for code in (*ADVICE, *SIGNS, *UNREADABLE):
+    for code in (*ADVICE, *SIGNS, *UNREADABLE, *SEQUENCE_ADVICE):
         text = explain(code)
         assert text != code and text.endswith(".") and "\n" not in text
-    assert len({*ADVICE, *SIGNS, *UNREADABLE}) == len(ADVICE) + len(SIGNS) + len(UNREADABLE)
+    known = ADVICE, SIGNS, UNREADABLE, SEQUENCE_ADVICE
+    assert len({code for codes in known for code in codes}) == sum(map(len, known))
+
+
+def test_thresholds_survive_a_manifest() -> None:
+    assert QualityThresholds.from_json(json.loads(json.dumps(LIMITS.as_json()))) == LIMITS

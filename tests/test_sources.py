@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from stereolive.errors import ImageError, InputError, MissingExtraError
-from stereolive.images import write_png
-from stereolive.sources import FramePair, FramesCapture, OneCapture, SourceError, TwoCaptures, decode_frame, open_source
+from stereolive.images import as_infrared, write_png
+from stereolive.sources import (
+    FramePair,
+    FramesCapture,
+    OneCapture,
+    RealSense,
+    SourceError,
+    TwoCaptures,
+    decode_frame,
+    open_source,
+)
 from stereolive.sources.arguments import add_source_options, source_options
-from stereolive.sources.frames import as_infrared, is_infrared_as_colour
+from stereolive.sources.frames import is_infrared_as_colour
 from stereolive.types import ImageArray
 
 
@@ -188,3 +200,69 @@ def test_options() -> None:
     assert options.size == (640, 480) and options.max_skew_ms == 8
     with pytest.raises(InputError, match="WIDTHxHEIGHT"):
         source_options(parser.parse_args(["--frame-size", "big"]))
+
+
+class FakeRealSense:
+    """The part of pyrealsense2 that is used, for a device that is unplugged after its first frames."""
+
+    class Frame:
+        def __init__(self, data: np.ndarray) -> None:
+            self._data = data
+
+        def get_data(self) -> np.ndarray:
+            return self._data
+
+        def get_timestamp(self) -> float:
+            return 12.0
+
+    def __init__(self) -> None:
+        self.stream = SimpleNamespace(infrared="infrared", color="colour", depth="depth")
+        self.format = SimpleNamespace(y8="y8", bgr8="bgr8", z16="z16")
+        self.started = self.delivered = 0
+
+    def config(self) -> Any:
+        return SimpleNamespace(enable_stream=lambda *arguments: None)
+
+    def align(self, stream: str) -> Any:
+        return SimpleNamespace(process=lambda frames: frames)
+
+    def pipeline(self) -> Any:
+        return SimpleNamespace(start=self.start, wait_for_frames=self.wait, stop=lambda: None)
+
+    def start(self, config: object) -> Any:
+        self.started += 1
+        if self.started == 2:
+            raise RuntimeError("No device connected")
+        numbers = SimpleNamespace(width=64, height=48, fx=60.0, fy=60.0, ppx=32.0, ppy=24.0, coeffs=[0.0] * 5)
+        relation = SimpleNamespace(rotation=[1, 0, 0, 0, 1, 0, 0, 0, 1], translation=[-0.05, 0, 0])
+        profile = SimpleNamespace(get_intrinsics=lambda: numbers, get_extrinsics_to=lambda other: relation)
+        profile.as_video_stream_profile = lambda: profile
+        sensor = SimpleNamespace(get_depth_scale=lambda: 0.001)
+        device = SimpleNamespace(first_depth_sensor=lambda: sensor)
+        return SimpleNamespace(get_stream=lambda *arguments: profile, get_device=lambda: device)
+
+    def wait(self) -> Any:
+        self.delivered += 1
+        if self.delivered == 2:
+            raise RuntimeError("Frame didn't arrive within 5000")
+        grey, depth = self.Frame(frame(self.delivered)), self.Frame(np.full((48, 64), 500, np.uint16))
+        return SimpleNamespace(
+            get_infrared_frame=lambda number: grey, get_color_frame=lambda: grey, get_depth_frame=lambda: depth
+        )
+
+
+@pytest.mark.parametrize("name", ["realsense:infrared", "realsense:colour"])
+def test_realsense_gives_pairs_with_depth_and_comes_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyrealsense2", FakeRealSense())
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    said: list[str] = []
+    source = open_source(name, on_event=said.append)
+    assert isinstance(source, RealSense)
+    pairs = [pair for pair, _ in zip(source, range(2), strict=False)]
+    assert [int(pair.first[0, 0]) for pair in pairs] == [1, 3]
+    assert pairs[0].depth_mm is not None and np.allclose(pairs[0].depth_mm, 500)
+    assert said == ["realsense lost", "realsense is back after 0.8 s"]
+    rig = source.rig()
+    assert rig.baseline_mm == pytest.approx(50)
+    assert rig.first.spectrum == ("near_infrared" if name.endswith("infrared") else "visible")
+    source.close()

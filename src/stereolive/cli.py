@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,7 +85,13 @@ def _add_check(commands: Any) -> None:
     )
     command.add_argument("first", type=Path, metavar="FIRST", help="image of the rig's first sensor")
     command.add_argument("second", type=Path, metavar="SECOND", help="image of the rig's second sensor")
-    command.add_argument("--rig", type=Path, required=True, metavar="RIG.json", help="calibration of the two sensors")
+    command.add_argument(
+        "--rig",
+        type=Path,
+        required=True,
+        metavar="RIG.json",
+        help="calibration of the two sensors, or auto: estimated from this pair, for relative depth only",
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--picture", type=_png, metavar="OUT.png", help="draw both views, the depth and the verdict")
     command.add_argument("--depth", type=_png, metavar="OUT.png", help="write the depth, 16 bits in units of 0.1 mm")
@@ -93,19 +100,27 @@ def _add_check(commands: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from stereolive.calibrate.auto import estimate_rig, uncalibrated
     from stereolive.depth import depth_on_first_image_mm
     from stereolive.detector import LivenessDetector
     from stereolive.explain import explain
     from stereolive.images import read_image, write_depth, write_png
     from stereolive.rig import Rig
 
-    rig = Rig.load(arguments.rig)
+    estimated = str(arguments.rig) == "auto"
+    rig = None if estimated else Rig.load(arguments.rig)
     with _decoders_silenced():
         first, second = read_image(arguments.first), read_image(arguments.second)
+    if rig is None:
+        estimate = estimate_rig([(first, second)])
+        rig = estimate.rig
+        print(f"stereolive: uncalibrated: {estimate.describe()}", file=sys.stderr)
     detector = LivenessDetector(
         arguments.model, threads=arguments.threads, runtime=arguments.runtime, threshold=arguments.threshold
     )
     analysis = detector.analyse(first, second, rig)
+    if estimated:
+        analysis = replace(analysis, verdict=uncalibrated(analysis.verdict))
     verdict = analysis.verdict
     if arguments.picture:
         from stereolive.picture import draw

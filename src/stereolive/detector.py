@@ -23,7 +23,7 @@ from stereolive import quality
 from stereolive.depth import Shape, depth_information, liveness_input, shape_of_face
 from stereolive.errors import ImageError
 from stereolive.faces import FaceFinder, cut, locate
-from stereolive.images import check_image
+from stereolive.images import as_infrared, check_image
 from stereolive.quality import QualityThresholds
 from stereolive.rig import Rig
 from stereolive.runtime import Network, planes
@@ -82,6 +82,8 @@ class LivenessDetector:
         """The verdict with the face, the depth and the crops it rests on. Raises ImageError."""
         clock = _Clock()
         _check_sizes(first, second, rig)
+        first = as_infrared(first) if rig.first.spectrum == "near_infrared" else first
+        second = as_infrared(second) if rig.second.spectrum == "near_infrared" else second
 
         def no_response(reason: str, location: Location | None = None) -> Analysis:
             return Analysis(self._verdict("no_response", None, (reason,), location, None, clock), location)

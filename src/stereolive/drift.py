@@ -20,6 +20,8 @@ from stereolive.rig import Rig
 from stereolive.types import Face
 
 FloatArray = NDArray[np.float64]
+LEAST_STANDARD_ERROR_DEG = 0.01
+"""Of the turn: a twentieth of the smallest that is reported."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class DriftWatch:
         inverse = np.linalg.inv(normal)
         # The sandwich: correlated errors within a face do not make the estimate look better than it is.
         covariance = inverse @ (scores.T @ scores) @ inverse * count / max(1, count - 2)
+        # Equal faces, as of a picture that stands still, would look like certainty, and cannot be solved for.
+        covariance += np.eye(2) * math.radians(LEAST_STANDARD_ERROR_DEG) ** 2
         return self._drift(turn, covariance, errors)
 
     def _drift(self, turn: FloatArray, covariance: FloatArray, errors: FloatArray) -> Drift:

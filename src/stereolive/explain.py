@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stereolive.quality import ADVICE
+from stereolive.watch.sequence import ADVICE as SEQUENCE_ADVICE
 
 SIGNS = {
     "views_match": "Both sensors see the same surface.",
@@ -29,4 +30,7 @@ UNREADABLE = {
 
 def explain(code: str) -> str:
     """One sentence for a reason code."""
-    return SIGNS.get(code) or ADVICE.get(code) or UNREADABLE.get(code) or code.replace("_", " ")
+    for known in (SIGNS, ADVICE, SEQUENCE_ADVICE, UNREADABLE):
+        if code in known:
+            return known[code]
+    return code.replace("_", " ")

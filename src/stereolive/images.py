@@ -5,8 +5,12 @@ Only formats whose size is read before anything is decoded are let in, so that a
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +23,7 @@ from stereolive.types import ImageArray
 
 MAX_PIXELS = 32_000_000
 MAX_FILE_BYTES = 256_000_000
+JPEG_START = b"\xff\xd8\xff"
 FORMATS = "PNG, JPEG, BMP, PGM or PPM"
 
 
@@ -46,10 +51,14 @@ def decode_image(data: bytes) -> ImageArray:
         raise ImageError(f"has no pixels ({width} x {height})")
     if width * height > MAX_PIXELS:
         raise ImageError(f"has {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} million")
+    complaints: list[bytes] = []
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with _complaints_of_libjpeg(complaints) if data.startswith(JPEG_START) else nullcontext():
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
+    if complaints:
+        raise ImageError("is damaged: a part of the JPEG's picture is wrong or missing")
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise ImageError("is damaged and cannot be decoded")
     if image.ndim == 3 and image.shape[2] == 4:
@@ -95,6 +104,11 @@ def as_bgr(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image)
 
 
+def as_infrared(image: ImageArray) -> ImageArray:
+    """A near-infrared sensor's picture as (H, W): many deliver it as colour, and its colours say nothing."""
+    return image if image.ndim == 2 else cast(ImageArray, cv2.transform(image, np.full((1, 3), 1 / 3)))
+
+
 def as_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W)."""
     return cast(NDArray[np.uint8], cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image)
@@ -138,7 +152,7 @@ def _size_in_header(data: bytes) -> tuple[int, int]:
             raise ImageError("is truncated")
         width, height = struct.unpack(">II", data[16:24])
         return width, height
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG_START):
         if b"\xff\xd9" not in data[-4096:]:
             raise ImageError("is truncated")
         return _jpeg_size(data)
@@ -175,3 +189,35 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         else:
             position += 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
     raise ImageError("is damaged: a JPEG without a frame")
+
+
+_COMPLAINT = re.compile(rb"(?:Corrupt JPEG data|Premature end of JPEG|Invalid SOS parameters)[^\n]*\n?")
+_stderr_lock = threading.Lock()
+
+
+@contextmanager
+def _complaints_of_libjpeg(complaints: list[bytes]) -> Iterator[None]:
+    """Collects what libjpeg says of damaged data while the block runs.
+
+    It fills what is missing with grey, calls that success, and tells nobody but the process's stderr. What others
+    write there meanwhile is passed on.
+    """
+    with _stderr_lock:
+        try:
+            kept = os.dup(2)
+            collected = os.memfd_create("stderr")
+        except (OSError, AttributeError):  # a process without stderr, or another system than Linux
+            yield
+            return
+        os.dup2(collected, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.lseek(collected, 0, os.SEEK_SET)
+            text = os.read(collected, 1 << 20)
+            complaints += _COMPLAINT.findall(text)
+            if rest := _COMPLAINT.sub(b"", text):
+                os.write(kept, rest)
+            os.close(collected)
+            os.close(kept)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stereolive import measures
 from stereolive.errors import ModelError
 from stereolive.images import as_8bit, as_grey
+from stereolive.measures import View
 from stereolive.rig import Rig
 from stereolive.types import Face, FaceCrop, ImageArray, Location
 
@@ -38,13 +40,17 @@ ADVICE = {
     "second_glare": "Light is reflected into the second sensor; turn a little or take off what shines.",
     "first_banding": "The first sensor's picture has bands from pulsed light; match exposure and pulses.",
     "second_banding": "The second sensor's picture has bands from pulsed light; match exposure and pulses.",
+    "first_broken": "The first sensor's picture is torn or has dead lines; check its cable and its connection.",
+    "second_broken": "The second sensor's picture is torn or has dead lines; check its cable and its connection.",
     "turned_away": "Look straight at the camera.",
     "several_faces": "Only one person at a time, please.",
     "face_covered": "Take your hand or other things away from your face.",
 }
 """Codes of non-response, with a line for the person in front of the sensors or the one who set them up."""
 
-View = Literal["first", "second"]
+Limits = TypeVar("Limits", bound=Any)
+OVER_TIME = ("sequence", "drift")
+"""Keys of a manifest's ``quality`` that hold the limits of ``watch.sequence`` and ``drift``."""
 BORDER_PER_FACE = 0.02
 """A face this near to the border, per its size, is taken to be cut off."""
 
@@ -84,31 +90,62 @@ class QualityThresholds:
     """Median difference of the landmarks' rows in both rectified views, per side of the crop."""
     landmarks_apart: float = 0.06
     """Root mean square difference of the landmarks after their common shift is taken out, per side of the crop."""
-    likeness: float = 0.05
-    """Correlation of both views' structure, below which they do not show the same thing."""
+    likeness: float = 0.18
+    """Correlation of both views' structure, below which they do not show the same thing; 138 rendered living faces of
+    training subjects had 0.2 and more."""
+    likeness_of_halves: float = 0.1
+    """The same for the half of the face where it is least."""
     likeness_one_view: float = 0.6
     """The same where only one view's picture lets a face be found, and nothing else ties the views together."""
     features: float = 0.26
-    """Structure at the eyes and at the mouth, against the whole face; a hand before them has less."""
+    """Structure at the eyes and at the mouth, against the whole face, in the better view; a hand before them has
+    less."""
+    features_in_each_view: float = 0.2
+    """The same in the worse view, where a picture may end in the middle of the face."""
+    features_of_each_eye: float = 0.4
+    """The same for the eye that has less, in the better view; a hand before half of the face hides one."""
+    landmark_to_border: float = 0.2
+    """How near to the border a landmark may lie, per side of the face box: nearer ones belong to a face that is cut
+    off, though the finder may draw its box inside."""
+    seam: float = 2.7
+    """Step from one row to the next across the face, against the rows around it: up to 2 in what a lens draws."""
+    dead_lines: float = 0.05
+    """Share of the face's rows or columns that hold one value from end to end."""
     confidence: float = 0.9
     """The finder's, in the view where it is greater; hands and scarves lower it."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> QualityThresholds:
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ModelError(f"quality: unknown threshold {unknown[0]!r}; known are {', '.join(sorted(known))}")
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-        }
-        return cls(**given)
+        """The limits of a model's manifest; those over time (``OVER_TIME``) are left to who watches. Raises
+        ModelError."""
+        return limits_from_json(cls, {name: value for name, value in data.items() if name not in OVER_TIME}, "quality")
+
+    def as_json(self) -> dict[str, Any]:
+        """What a model's manifest holds under ``quality``."""
+        return asdict(self)
+
+
+def limits_from_json(kind: type[Limits], data: object, where: str) -> Limits:
+    """A dataclass of limits from what a manifest holds of them; the rest keep their defaults. Raises ModelError."""
+    if not isinstance(data, Mapping):
+        raise ModelError(f"{where}: expected an object, got {data!r}")
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ModelError(f"{where}: unknown threshold {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    given: dict[str, Any] = {}
+    for name, value in data.items():
+        numbers = value if isinstance(value, list) else [value]
+        if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+            raise ModelError(f"{where}: {name}: expected a number, got {value!r}")
+        given[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**given)
 
 
 def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str | None:
     """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise."""
-    cells = _cells(image)
-    structure = _structure(cells)
+    cells = measures.cells(image)
+    structure = measures.structure(cells)
     low, high = np.percentile(cells, (1, 99))
     if low >= limits.bright:
         return f"{view}_saturated"
@@ -123,7 +160,7 @@ def crop_fault(crop: FaceCrop, view: View, limits: QualityThresholds) -> str | N
     low, high = np.percentile(cells, (1, 99))
     if low >= limits.bright:
         return f"{view}_saturated"
-    if _structure(cells) >= limits.structure and float(cells.std()) >= limits.spread:
+    if measures.structure(cells) >= limits.structure and float(cells.std()) >= limits.spread:
         return None
     return f"{view}_too_dark" if high <= limits.dark else f"{view}_no_signal"
 
@@ -161,7 +198,7 @@ def pair_fault(
     sizes = [math.sqrt(face.box[2] * face.box[3]) for face in (location.face_first, location.face_second) if face]
     if max(sizes) < limits.smallest_face_px:
         return "too_far"
-    if any(share > limits.outside for share in _shares_outside(rig, location)):
+    if any(share > limits.outside for share in _shares_outside(rig, location)) or _is_cut_off(rig, location, limits):
         return "at_border"
     return None
 
@@ -178,105 +215,26 @@ def doubts(
 ) -> list[str]:
     """Codes of what leaves an attack recognisable, but must never end in ``bona_fide``; the gravest first."""
     likeness_limit = limits.likeness_one_view if location.matched_by == "search" else limits.likeness
+    whole, half = measures.likeness(crop)
+    unlike = whole < likeness_limit or half < limits.likeness_of_halves
     found = [
         _disagreement(rig, location, limits),
-        "views_disagree" if likeness(crop) < likeness_limit else None,
+        "views_disagree" if unlike else None,
         "several_faces" if _several(faces_first, limits) or _several(faces_second, limits) else None,
-        "face_covered" if _unsure(location, limits) or featureless(crop, location, rig) < limits.features else None,
+        "face_covered" if _unsure(location, limits) or _covered(crop, location, rig, limits) else None,
         "turned_away" if _turned_away(location, limits) else None,
     ]
-    views: tuple[tuple[View, ImageArray], ...] = (("first", first), ("second", second))
-    for view, image in views:
-        found.append(crop_fault(crop, view, limits))
-        found.append(f"{view}_glare" if glare(crop, view) > limits.glare else None)
-        found.append(f"{view}_blurred" if sharpness(crop, view) < limits.sharpness else None)
-        found.append(f"{view}_banding" if banding(image) > limits.banding else None)
-    return [code for code in found if code is not None]
-
-
-def sharpness(crop: FaceCrop, view: View) -> float:
-    """How much steeper the steepest edges of the face are at 1 px of smoothing than at 3 px, in the direction where
-    they are least so: a shaken picture keeps its edges along the movement."""
-    grey = as_grey(getattr(crop, view)).astype(np.float32)
-    margin = crop.size // 6
-    slopes = []
-    for sigma in (1.0, 3.0):
-        smooth = cv2.GaussianBlur(grey, (0, 0), sigma)
-        x, y = (cv2.Sobel(smooth, cv2.CV_32F, 1 - axis, axis)[margin:-margin, margin:-margin] for axis in (0, 1))
-        slopes.append([np.abs(x), np.abs(y), np.abs(x + y) * 0.707, np.abs(x - y) * 0.707])
-    return min(_steepest(fine) / max(_steepest(coarse), 1e-3) for fine, coarse in zip(*slopes, strict=True))
-
-
-def _steepest(slope: NDArray[np.float32]) -> float:
-    return float(slope[slope >= np.percentile(slope, 98)].mean())
-
-
-def likeness(crop: FaceCrop) -> float:
-    """Correlation of both crops' structure at the best shift along the rows, in the middle of the face."""
-    first, second = (_gradients(as_grey(view)) for view in (crop.first, crop.second))
-    margin, reach = crop.size // 5, crop.size // 10
-    template = first[margin:-margin, margin:-margin]
-    strip = second[margin:-margin, margin - reach : crop.size - margin + reach]
-    if float(template.std()) < 1e-6 or float(strip.std()) < 1e-6:
-        return 0.0
-    return float(np.nan_to_num(cv2.matchTemplate(strip, template, cv2.TM_CCOEFF_NORMED)).max())
-
-
-def _gradients(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logarithm of the gradient's size, which lamps and spectra change least."""
-    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 2.0)
-    size = np.log1p(np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)))
-    return np.asarray(size, np.float32)
-
-
-def featureless(crop: FaceCrop, location: Location, rig: Rig) -> float:
-    """Structure at the eyes or at the mouth, whichever has less, against the whole face; the better of both views."""
-    best = 0.0
-    sides: tuple[tuple[View, Face | None, NDArray[np.float64]], ...] = (
-        ("first", location.face_first, crop.first_crop_from_rectified),
-        ("second", location.face_second, crop.second_crop_from_rectified),
+    views: tuple[tuple[View, ImageArray, Face | None], ...] = (
+        ("first", first, location.face_first),
+        ("second", second, location.face_second),
     )
-    for view, face, affine in sides:
-        if face is None:
-            continue
-        slope = np.expm1(_gradients(as_grey(getattr(crop, view))))
-        marks = rig.rectification.rectify_points(face.landmarks, view) @ affine[:, :2].T + affine[:, 2]
-        margin, reach = crop.size // 5, crop.size // 16
-        whole = float(slope[margin:-margin, margin:-margin].mean())
-        around = []
-        for x, y in np.clip(np.rint(marks), reach, crop.size - 1 - reach).astype(int):
-            around.append(float(slope[y - reach : y + reach + 1, x - reach : x + reach + 1].mean()))
-        weakest = min(max(around[:2]), max(around[3:]))
-        best = max(best, weakest / max(whole, 1e-3))
-    return best
-
-
-def glare(crop: FaceCrop, view: View) -> float:
-    """Share of the middle of the face that is saturated in every colour."""
-    image = getattr(crop, view)
-    margin = crop.size // 4
-    inner = image[margin:-margin, margin:-margin]
-    return float((inner.min(axis=2) >= 250).mean())
-
-
-def banding(image: ImageArray) -> float:
-    """Contrast of rows against their neighbours that all three thirds of the picture share: bands of a rolling
-    shutter."""
-    cells = _cells(image)
-    thirds = np.array_split(cells, 3, axis=1)
-    profiles = []
-    for third in thirds:
-        profile = np.median(third, axis=1)
-        level = cv2.GaussianBlur(profile[:, None], (0, 0), 6)[:, 0]
-        profiles.append((profile - level) / np.maximum(level, 4.0))
-    # The product of two thirds keeps only what both have.
-    shared = min(float((a * b).mean()) for a, b in zip(profiles, (*profiles[1:], profiles[0]), strict=True))
-    # Bands repeat: shelves and collars, which also go across, have no single frequency.
-    mean = np.mean(profiles, axis=0)
-    spectrum = np.abs(np.fft.rfft(mean * np.hanning(len(mean)))) ** 2
-    peak = int(np.argmax(spectrum))
-    alone = float(spectrum[max(0, peak - 1) : peak + 2].sum()) / max(float(spectrum.sum()), 1e-12)
-    return math.sqrt(max(0.0, shared)) if alone >= 0.7 else 0.0
+    for view, image, face in views:
+        found.append(crop_fault(crop, view, limits))
+        found.append(f"{view}_broken" if face is not None and _is_broken(image, face, limits) else None)
+        found.append(f"{view}_glare" if measures.glare(crop, view) > limits.glare else None)
+        found.append(f"{view}_blurred" if measures.sharpness(crop, view) < limits.sharpness else None)
+        found.append(f"{view}_banding" if measures.banding(image) > limits.banding else None)
+    return [code for code in found if code is not None]
 
 
 def _disagreement(rig: Rig, location: Location, limits: QualityThresholds) -> str | None:
@@ -301,47 +259,28 @@ def _unsure(location: Location, limits: QualityThresholds) -> bool:
     return max(face.confidence for face in faces) < limits.confidence
 
 
+def _covered(crop: FaceCrop, location: Location, rig: Rig, limits: QualityThresholds) -> bool:
+    """Whether something hides the eyes, the mouth, or one half of the face."""
+    views = measures.features(crop, location, rig)
+    weakest = [min(max(around[:2]), max(around[3:])) for around in views]
+    eyes = max(min(around[:2]) for around in views)
+    return bool(
+        max(weakest) < limits.features
+        or min(weakest) < limits.features_in_each_view
+        or eyes < limits.features_of_each_eye
+    )
+
+
+def _is_broken(image: ImageArray, face: Face, limits: QualityThresholds) -> bool:
+    return measures.seam(image, face) > limits.seam or measures.dead_lines(image, face) > limits.dead_lines
+
+
 def _turned_away(location: Location, limits: QualityThresholds) -> bool:
     """By the view that sees the face more frontally: with a wide rig one of them sees it from the side."""
     faces = [face for face in (location.face_first, location.face_second) if face is not None]
-    poses = [pose(face) for face in faces]
+    poses = [measures.pose(face) for face in faces]
     low, high = limits.nodded
     return all(abs(across) > limits.turned or not low <= down <= high for across, down in poses)
-
-
-def pose(face: Face) -> tuple[float, float]:
-    """Where the nose tip lies: along the line of the eyes from their middle, per eye distance; and on the way to the
-    mouth."""
-    eye, other_eye, nose, mouth, other_mouth = face.landmarks
-    middle = (eye + other_eye) / 2
-    along = other_eye - eye
-    distance = max(float(np.linalg.norm(along)), 1e-6)
-    across = along / distance
-    down = np.array([-across[1], across[0]])
-    to_mouth = float(((mouth + other_mouth) / 2 - middle) @ down)
-    return float((nose - middle) @ across) / distance, float((nose - middle) @ down) / (to_mouth or 1e-6)
-
-
-def _cells(image: ImageArray) -> NDArray[np.float32]:
-    grey = (
-        as_grey(as_8bit(image))
-        if image.dtype == np.uint8
-        else as_grey((image >> _surplus_bits(image)).astype(np.uint8))
-    )
-    height = max(24, round(160 * grey.shape[0] / grey.shape[1]))
-    return cv2.resize(grey, (160, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def _surplus_bits(image: ImageArray) -> int:
-    """How far to shift so that 8 bits remain. A dark 16-bit frame must stay dark, so at least 10 bits are assumed."""
-    return max(2, int(image.max()).bit_length() - 8)
-
-
-def _structure(cells: NDArray[np.float32]) -> float:
-    slow = cv2.GaussianBlur(cells, (0, 0), 8)
-    fast = cells - slow
-    energy = float((fast * fast).mean())
-    return float((fast[:, 1:] * fast[:, :-1]).mean()) / energy if energy > 1e-6 else 0.0
 
 
 def _is_copy(first: ImageArray, second: ImageArray, location: Location, limits: QualityThresholds) -> bool:
@@ -391,6 +330,16 @@ def _shares_outside(rig: Rig, location: Location) -> list[float]:
         inside = ((pixels >= inset) & (pixels <= np.array(camera.size) - 1 - inset)).all(axis=1)
         shares.append(1 - float(inside.mean()))
     return shares
+
+
+def _is_cut_off(rig: Rig, location: Location, limits: QualityThresholds) -> bool:
+    for face, camera in ((location.face_first, rig.first), (location.face_second, rig.second)):
+        if face is None:
+            continue
+        from_border = np.minimum(face.landmarks, np.array(camera.size) - 1 - face.landmarks).min()
+        if from_border < limits.landmark_to_border * math.sqrt(face.box[2] * face.box[3]):
+            return True
+    return False
 
 
 def _points_of_box(face: Face) -> NDArray[np.float64]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stereolive.data.manifest import Manifest
 from stereolive.detector import Analysis
 from stereolive.errors import InputError
+from stereolive.images import read_depth
 from stereolive.rig import Camera, Rig
 from stereolive.sources import FramePair
 from stereolive.types import ImageArray, Verdict
@@ -124,7 +127,7 @@ class Certain:
 
 
 def test_a_fault_takes_bona_fide_away(rig: Rig) -> None:
-    watcher = Watcher(Certain(), rig, notes=("uncalibrated",))
+    watcher = Watcher(Certain(), rig, calibrated=False)
     good = watcher.judge(pair(0, picture(0), picture(1))).verdict
     frozen = watcher.judge(pair(1, picture(2), picture(1))).verdict
     apart = watcher.judge(pair(2, picture(3), picture(4), True)).verdict
@@ -146,3 +149,11 @@ def test_recording_needs_consent_and_makes_a_manifest(rig: Rig, tmp_path: Path) 
     assert [row["consent"] for row in rows] == ["form 1", "form 2"]
     assert all((tmp_path / row[column]).is_file() for row in rows for column in ("first", "second", "rig"))
     assert rows[0]["label"] == "bona_fide" and rows[1]["label"] == ""
+
+
+def test_a_third_sensor_s_depth_is_recorded(rig: Rig, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, rig, consent="form 1", subject_id="p01")
+    taken = replace(pair(0, picture(0), picture(1)), depth_mm=np.full((48, 64), 512.3, np.float32))
+    recorder.add(taken, verdict(0.9))
+    (entry,) = Manifest.read(recorder.manifest)
+    assert entry.depth is not None and np.allclose(read_depth(entry.depth), 512.3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,14 +22,16 @@ from stereolive.faces import FaceFinder
 from stereolive.images import as_8bit, as_grey
 from stereolive.rig import Camera, Rig, Spectrum
 from stereolive.sources.frames import is_infrared_as_colour
-from stereolive.types import Face, ImageArray
+from stereolive.types import Face, ImageArray, Verdict
 
 FloatArray = NDArray[np.float64]
 FIELD_OF_VIEW_DEG = 60.0
 EYE_DISTANCE_MM = 62.5
 """Mean of adults' interpupillary distance (Dodgson 2004: 63 mm)."""
 LARGEST_TURN_DEG = 12.0
-FEATURE_RATIO = 0.75
+FEATURE_RATIO, WIDE_FEATURE_RATIO = 0.75, 0.88
+"""A match's distance over the second best's, of several pairs and of a single one: five landmarks alone say little of
+the rig, so more matches of its surroundings are let in and the wrong ones left to the robust weights."""
 PRIOR_TURN_DEG = 2.0
 """Brackets are made straight: how far the sensors' axes are expected to differ, one standard deviation."""
 LANDMARK_SD_PX = 2.0
@@ -46,9 +48,8 @@ class AutoRig:
 
     def describe(self) -> str:
         return (
-            f"a rig was estimated from {self.faces} faces and {self.features} features, rows agree to "
-            f"{self.row_error_px:.1f} px; "
-            "distances are relative, calibrate for millimetres"
+            f"a rig was estimated from {self.faces} face{'s' if self.faces > 1 else ''} and {self.features} features, "
+            f"rows agree to {self.row_error_px:.1f} px; depth is relative, calibrate for millimetres"
         )
 
 
@@ -64,7 +65,7 @@ def estimate_rig(pairs: Sequence[tuple[ImageArray, ImageArray]], finder: FaceFin
         found_first, found_second = finder.find(first), finder.find(second)
         if found_first and found_second:
             faces.append((found_first[0], found_second[0]))
-        features.append(matched_features(first, second))
+        features.append(matched_features(first, second, FEATURE_RATIO if len(pairs) > 1 else WIDE_FEATURE_RATIO))
     if not faces:
         raise InputError("rig auto: no pair shows a face to both sensors; calibrate with a board instead")
     spectra = [_spectrum([pair[view] for pair in pairs]) for view in (0, 1)]
@@ -72,8 +73,22 @@ def estimate_rig(pairs: Sequence[tuple[ImageArray, ImageArray]], finder: FaceFin
     return _solved(cameras[0], cameras[1], faces, features)
 
 
-def matched_features(first: ImageArray, second: ImageArray) -> tuple[FloatArray, FloatArray]:
-    """Matched pixels (N, 2) of both views by SIFT, mutual and clearly better than the second best."""
+def uncalibrated(verdict: Verdict) -> Verdict:
+    """A verdict that rests on an estimated rig: it says so, and has no millimetres, whose scale is only assumed."""
+    reasons = tuple(code for code in verdict.reasons if code not in ("size_of_a_face", "wrong_size"))
+    return replace(
+        verdict,
+        reasons=(*reasons, "uncalibrated"),
+        distance_mm=None,
+        eye_distance_mm=None,
+        relief_mm=None,
+        plane_residual_mm=None,
+        depth_sd_mm=None,
+    )
+
+
+def matched_features(first: ImageArray, second: ImageArray, ratio: float) -> tuple[FloatArray, FloatArray]:
+    """Matched pixels (N, 2) of both views by SIFT, mutual and nearer than the second best by ``ratio``."""
     greys = [as_grey(as_8bit(image)) for image in (first, second)]
     sift = cv2.SIFT.create(nfeatures=800)
     (keys_first, marks_first), (keys_second, marks_second) = (sift.detectAndCompute(grey, None) for grey in greys)
@@ -84,7 +99,7 @@ def matched_features(first: ImageArray, second: ImageArray) -> tuple[FloatArray,
     forward = {
         m[0].queryIdx: m[0].trainIdx
         for m in matcher.knnMatch(marks_first, marks_second, k=2)
-        if len(m) == 2 and m[0].distance < FEATURE_RATIO * m[1].distance
+        if len(m) == 2 and m[0].distance < ratio * m[1].distance
     }
     backward = {m.queryIdx: m.trainIdx for m in matcher.match(marks_second, marks_first)}
     mutual = [(i, j) for i, j in forward.items() if backward.get(j) == i]

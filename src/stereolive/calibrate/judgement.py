@@ -12,6 +12,8 @@ from stereolive.calibrate.solve import Calibration
 
 Grade = Literal["good", "usable", "not_good_enough"]
 GRID = (8, 6)
+GOOD_ROTATION_SD_DEG = 0.06
+"""So that the error is within 0.1 degrees nine times in ten."""
 HEADLINES: dict[Grade, tuple[str, str]] = {
     "good": ("Good", "This calibration is good enough to use."),
     "usable": ("Usable", "This calibration can be used; read below what would make it better."),
@@ -50,6 +52,7 @@ def findings(calibration: Calibration) -> list[Finding]:
         _epipolar(calibration),
         _reprojection(calibration),
         _depth(calibration),
+        _rotation(calibration),
         _coverage(calibration),
         _tilt(calibration),
         _outliers(calibration),
@@ -99,6 +102,13 @@ def _depth(c: Calibration) -> Finding:
     grade = _graded(error.calibration_mm, 4, 8)
     advice = "Add pairs: nearer, farther, more tilted, and into the corners of both pictures."
     found = f"depth at 500 mm is uncertain by {error.calibration_mm:.1f} mm from the calibration alone"
+    return Finding(grade, found, "" if grade == "good" else advice)
+
+
+def _rotation(c: Calibration) -> Finding:
+    grade = _graded(c.rotation_sd_deg, GOOD_ROTATION_SD_DEG, 0.2)
+    advice = "Add pairs, above all tilted ones and such that reach the corners, until this falls."
+    found = f"the turn between the sensors is uncertain by {c.rotation_sd_deg:.2f} degrees"
     return Finding(grade, found, "" if grade == "good" else advice)
 
 

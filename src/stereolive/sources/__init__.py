@@ -19,7 +19,7 @@ from stereolive.sources.captures import Capture, FramesCapture, SourceError, Vid
 from stereolive.sources.folders import pair_files
 from stereolive.sources.frames import FramePair, decode_frame
 from stereolive.sources.pairs import MAX_SKEW_MS, FolderPairs, OneCapture, PairSource, TwoCaptures
-from stereolive.sources.realsense import RealSense
+from stereolive.sources.realsense import RealSense, Streams
 
 LAYOUTS = ("side-by-side", "top-bottom")
 
@@ -47,9 +47,8 @@ def open_source(
     if kind == "realsense":
         if rest not in ("", "infrared", "colour"):
             raise SourceError(f"source {name}: expected realsense:infrared or realsense:colour")
-        return RealSense(
-            "colour" if rest == "colour" else "infrared", options.size or (640, 480), int(options.fps or 30)
-        )
+        streams: Streams = "colour" if rest == "colour" else "infrared"
+        return RealSense(streams, options.size or (640, 480), int(options.fps or 30), on_event=on_event)
     if Path(name).is_dir():
         return FolderPairs(name, on_event)
     parts = name.split(",")

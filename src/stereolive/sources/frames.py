@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.errors import ImageError, InputError
-from stereolive.types import ImageArray
+from stereolive.types import FloatArray, ImageArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +23,7 @@ class FramePair:
     time_second_ms: float
     name: str
     unsynchronised: bool = False
+    depth_mm: FloatArray | None = None  # (H, W) a third sensor's, Z along the first camera's axis on its grid; 0 = none
 
     @property
     def skew_ms(self) -> float:
@@ -89,13 +90,6 @@ def is_infrared_as_colour(image: ImageArray) -> bool:
         return False
     sample = image[::4, ::4].astype(np.int32)
     return int(np.percentile(np.ptp(sample, axis=2), 99)) <= max(3, int(sample.max()) // 64)
-
-
-def as_infrared(image: ImageArray) -> ImageArray:
-    """A near-infrared sensor's frame as (H, W): its colours, if it has any, say nothing."""
-    if image.ndim == 2:
-        return image
-    return cast(ImageArray, np.rint(image.mean(axis=2)).astype(image.dtype))
 
 
 def _shaped(

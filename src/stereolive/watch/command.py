@@ -13,14 +13,16 @@ from rich.console import Console
 
 from stereolive.calibrate.auto import estimate_rig
 from stereolive.detector import LivenessDetector
-from stereolive.drift import refined
+from stereolive.drift import DriftThresholds, refined
 from stereolive.errors import InputError
+from stereolive.quality import limits_from_json
 from stereolive.rig import Rig
 from stereolive.sources import PairSource, open_source
 from stereolive.sources.arguments import add_source_options, source_options
 from stereolive.watch.display import Page, describe, picture_of, write_sheet
 from stereolive.watch.fusion import FusionRules, Outcome
 from stereolive.watch.recording import Recorder
+from stereolive.watch.sequence import SequenceThresholds
 from stereolive.watch.watcher import Moment, Watcher
 from stereolive.watch.window import Window, has_display
 
@@ -79,10 +81,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     rules = FusionRules(responses=arguments.responses, window_s=arguments.window_s, no_responses=arguments.no_responses)
     detector = LivenessDetector(arguments.model, threads=arguments.threads)
-    rig, notes = _rig(arguments, say)
+    rig, calibrated = _rig(arguments, say)
     recorder = _recorder(arguments, rig)
     source = open_source(arguments.source, source_options(arguments), say)
-    watcher = Watcher(detector, rig, rules, notes)
+    quality = detector.model.quality
+    watcher = Watcher(
+        detector,
+        rig,
+        rules,
+        calibrated=calibrated,
+        sequence=limits_from_json(SequenceThresholds, quality.get("sequence", {}), "quality.sequence"),
+        drift=limits_from_json(DriftThresholds, quality.get("drift", {}), "quality.drift"),
+    )
     session = _Session(arguments, watcher, recorder, say)
     try:
         for moment in watcher.watch(source):
@@ -151,9 +161,10 @@ class _Session:
             self._say(f"sheet: {self._arguments.sheet}")
 
 
-def _rig(arguments: argparse.Namespace, say: Any) -> tuple[Rig, tuple[str, ...]]:
+def _rig(arguments: argparse.Namespace, say: Any) -> tuple[Rig, bool]:
+    """The rig, and whether it was calibrated."""
     if arguments.rig != "auto":
-        return Rig.load(arguments.rig), ()
+        return Rig.load(arguments.rig), True
     source: PairSource = open_source(arguments.source, source_options(arguments), say)
     try:
         pairs = [
@@ -165,7 +176,7 @@ def _rig(arguments: argparse.Namespace, say: Any) -> tuple[Rig, tuple[str, ...]]
         source.close()
     estimate = estimate_rig(pairs)
     say(f"uncalibrated: {estimate.describe()}")
-    return estimate.rig, ("uncalibrated",)
+    return estimate.rig, False
 
 
 def _recorder(arguments: argparse.Namespace, rig: Rig) -> Recorder | None:

@@ -21,15 +21,17 @@ from stereolive.watch.watcher import Moment
 
 Picture = NDArray[np.uint8]
 COLOURS = {"bona_fide": (82, 122, 34), "attack": (48, 44, 188), "no_response": (118, 104, 92)}
+OLD = (150, 150, 150)
 SHEET_WIDTH = 640
 SHEET_COLUMNS = 3
 
 
 def picture_of(moment: Moment, rig: Rig, last: Outcome | None) -> Picture:
-    """The check picture of one pair (H, W, 3), with the last fused decision below."""
+    """The check picture of one pair (H, W, 3), with the last fused decision below: coloured on the pair that decided,
+    grey afterwards, so that nobody takes an old decision for the present one."""
     body = draw(moment.analysis, moment.pair.first, moment.pair.second, rig)
-    bar = np.full((54, body.shape[1], 3), COLOURS[last.decision] if last else (150, 150, 150), np.uint8)
-    text = describe(last) if last else "no decision yet"
+    bar = np.full((54, body.shape[1], 3), COLOURS[moment.outcome.decision] if moment.outcome else OLD, np.uint8)
+    text = f"{'' if moment.outcome else 'last '}{describe(last)}" if last else "no decision yet"
     cv2.putText(bar, text, (24, 35), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255, 255, 255), 1, cv2.LINE_AA)
     return cast(Picture, np.concatenate([body, bar], axis=0))
 

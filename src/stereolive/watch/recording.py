@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from stereolive.errors import InputError
-from stereolive.images import write_png
+from stereolive.images import write_depth, write_png
 from stereolive.rig import Rig
 from stereolive.sources import FramePair
 from stereolive.types import Verdict
@@ -85,6 +85,9 @@ class Recorder:
         for view, image in (("first", pair.first), ("second", pair.second)):
             row[view] = f"images/{sample_id}_{view}.png"
             write_png(self.folder / row[view], image)
+        if pair.depth_mm is not None:
+            row["depth"] = f"images/{sample_id}_depth.png"
+            write_depth(self.folder / row["depth"], pair.depth_mm)
         try:
             with self.manifest.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, COLUMNS).writerow(row)

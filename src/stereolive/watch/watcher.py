@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from stereolive.calibrate.auto import uncalibrated
 from stereolive.detector import Analysis
-from stereolive.drift import Drift, DriftWatch
+from stereolive.drift import Drift, DriftThresholds, DriftWatch
 from stereolive.rig import Rig
 from stereolive.sources import FramePair, PairSource
 from stereolive.types import ImageArray, Verdict
 from stereolive.watch.fusion import Fusion, FusionRules, Outcome
-from stereolive.watch.sequence import SequenceWatch
+from stereolive.watch.sequence import SequenceThresholds, SequenceWatch
 
 
 class Detector(Protocol):
@@ -38,16 +39,24 @@ class Moment:
 
 
 class Watcher:
-    """Judges the pairs of one stream. ``notes`` are reasons that every verdict carries, such as ``uncalibrated``."""
+    """Judges the pairs of one stream. On a rig that is not ``calibrated`` but estimated every verdict says so and has
+    no millimetres."""
 
     def __init__(
-        self, detector: Detector, rig: Rig, rules: FusionRules | None = None, notes: tuple[str, ...] = ()
+        self,
+        detector: Detector,
+        rig: Rig,
+        rules: FusionRules | None = None,
+        *,
+        calibrated: bool = True,
+        sequence: SequenceThresholds | None = None,
+        drift: DriftThresholds | None = None,
     ) -> None:
         self._detector = detector
         self.rig = rig
-        self._notes = notes
-        self._sequence = SequenceWatch(rig)
-        self.drift_watch = DriftWatch(rig)
+        self._calibrated = calibrated
+        self._sequence = SequenceWatch(rig, sequence)
+        self.drift_watch = DriftWatch(rig, drift)
         self.fusion = Fusion(detector.threshold, rules)
 
     def watch(self, source: PairSource) -> Iterator[Moment]:
@@ -66,7 +75,7 @@ class Watcher:
         if fault is None and drift is not None and drift.drifted:
             fault = "rig_drifted"
         verdict = _with_fault(analysis.verdict, fault)
-        verdict = replace(verdict, reasons=(*verdict.reasons, *self._notes))
+        verdict = verdict if self._calibrated else uncalibrated(verdict)
         analysis = replace(analysis, verdict=verdict)
         return Moment(pair, analysis, self.fusion.add(verdict, pair.time_ms / 1000), drift)
 

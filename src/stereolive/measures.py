@@ -1,0 +1,163 @@
+"""What can be measured of pictures and face crops: numbers without a verdict, each explained where its limit stands
+(``quality.QualityThresholds``)."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stereolive.images import as_8bit, as_grey
+from stereolive.rig import Rig
+from stereolive.types import Face, FaceCrop, ImageArray, Location
+
+View = Literal["first", "second"]
+CONSTANT_SD = 0.5
+"""Values of a line that differ by less, of 255, come from a dead line: light and noise differ by more."""
+
+
+def cells(image: ImageArray) -> NDArray[np.float32]:
+    """The picture in some 160 cells across (H, 160), of 255. Unlike ``as_8bit`` this lifts a dark picture of more than
+    8 bits as if it had 10 bits at least: what is dark must stay dark."""
+    surplus = 0 if image.dtype == np.uint8 else max(2, int(image.max()).bit_length() - 8)
+    grey = as_grey((image >> surplus).astype(np.uint8))
+    height = max(24, round(160 * grey.shape[0] / grey.shape[1]))
+    return cv2.resize(grey, (160, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def structure(cells: NDArray[np.float32]) -> float:
+    """Correlation of neighbouring cells after their slow changes were taken out: 0 for noise."""
+    fast = cells - cv2.GaussianBlur(cells, (0, 0), 8)
+    energy = float((fast * fast).mean())
+    return float((fast[:, 1:] * fast[:, :-1]).mean()) / energy if energy > 1e-6 else 0.0
+
+
+def sharpness(crop: FaceCrop, view: View) -> float:
+    """How much steeper the steepest edges of the face are at 1 px of smoothing than at 3 px, in the direction where
+    they are least so: a shaken picture keeps its edges along the movement."""
+    grey = as_grey(getattr(crop, view)).astype(np.float32)
+    margin = crop.size // 6
+    slopes = []
+    for sigma in (1.0, 3.0):
+        smooth = cv2.GaussianBlur(grey, (0, 0), sigma)
+        x, y = (cv2.Sobel(smooth, cv2.CV_32F, 1 - axis, axis)[margin:-margin, margin:-margin] for axis in (0, 1))
+        slopes.append([np.abs(x), np.abs(y), np.abs(x + y) * 0.707, np.abs(x - y) * 0.707])
+    return min(_steepest(fine) / max(_steepest(coarse), 1e-3) for fine, coarse in zip(*slopes, strict=True))
+
+
+def _steepest(slope: NDArray[np.float32]) -> float:
+    return float(slope[slope >= np.percentile(slope, 98)].mean())
+
+
+def likeness(crop: FaceCrop) -> tuple[float, float]:
+    """Correlation of both crops' structure at the best shift along the rows: of the face's middle, and of that half of
+    it (upper, lower, left or right) where it is least."""
+    first, second = (_gradients(as_grey(view)) for view in (crop.first, crop.second))
+    low, high = crop.size // 5, crop.size - crop.size // 5
+    middle, reach = crop.size // 2, crop.size // 10
+
+    def correlation(top: int, bottom: int, left: int, right: int) -> float:
+        template, strip = first[top:bottom, left:right], second[top:bottom, left - reach : right + reach]
+        if float(template.std()) < 1e-6 or float(strip.std()) < 1e-6:
+            return 0.0
+        return float(np.nan_to_num(cv2.matchTemplate(strip, template, cv2.TM_CCOEFF_NORMED)).max())
+
+    halves = (low, middle, low, high), (middle, high, low, high), (low, high, low, middle), (low, high, middle, high)
+    return correlation(low, high, low, high), min(correlation(*half) for half in halves)
+
+
+def _gradients(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logarithm of the gradient's size, which lamps and spectra change least."""
+    smooth = cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 2.0)
+    size = np.log1p(np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)))
+    return np.asarray(size, np.float32)
+
+
+def features(crop: FaceCrop, location: Location, rig: Rig) -> list[NDArray[np.float64]]:
+    """Structure around each landmark (5,), against that of the whole face, in each view whose picture shows a face."""
+    found = []
+    sides: tuple[tuple[View, Face | None, NDArray[np.float64]], ...] = (
+        ("first", location.face_first, crop.first_crop_from_rectified),
+        ("second", location.face_second, crop.second_crop_from_rectified),
+    )
+    for view, face, affine in sides:
+        if face is None:
+            continue
+        slope = np.expm1(_gradients(as_grey(getattr(crop, view))))
+        marks = rig.rectification.rectify_points(face.landmarks, view) @ affine[:, :2].T + affine[:, 2]
+        margin, reach = crop.size // 5, crop.size // 16
+        whole = max(float(slope[margin:-margin, margin:-margin].mean()), 1e-3)
+        places = np.clip(np.rint(marks), reach, crop.size - 1 - reach).astype(int)
+        around = [slope[y - reach : y + reach + 1, x - reach : x + reach + 1].mean() / whole for x, y in places]
+        found.append(np.array(around, np.float64))
+    return found
+
+
+def glare(crop: FaceCrop, view: View) -> float:
+    """Share of the middle of the face that is saturated in every colour."""
+    image = getattr(crop, view)
+    margin = crop.size // 4
+    inner = image[margin:-margin, margin:-margin]
+    return float((inner.min(axis=2) >= 250).mean())
+
+
+def banding(image: ImageArray) -> float:
+    """Contrast of rows against their neighbours that all three thirds of the picture share: bands of a rolling
+    shutter."""
+    thirds = np.array_split(cells(image), 3, axis=1)
+    profiles = []
+    for third in thirds:
+        profile = np.median(third, axis=1)
+        level = cv2.GaussianBlur(profile[:, None], (0, 0), 6)[:, 0]
+        profiles.append((profile - level) / np.maximum(level, 4.0))
+    # The product of two thirds keeps only what both have.
+    shared = min(float((a * b).mean()) for a, b in zip(profiles, (*profiles[1:], profiles[0]), strict=True))
+    # Bands repeat: shelves and collars, which also go across, have no single frequency.
+    mean = np.mean(profiles, axis=0)
+    spectrum = np.abs(np.fft.rfft(mean * np.hanning(len(mean)))) ** 2
+    peak = int(np.argmax(spectrum))
+    alone = float(spectrum[max(0, peak - 1) : peak + 2].sum()) / max(float(spectrum.sum()), 1e-12)
+    return math.sqrt(max(0.0, shared)) if alone >= 0.7 else 0.0
+
+
+def seam(image: ImageArray, face: Face) -> float:
+    """The sharpest step from one row to the next in the face's columns, against the rows around it.
+
+    Torn pictures, lost packets and damaged JPEGs have a step in one row and none in its neighbours; what a lens draws
+    is spread over several rows.
+    """
+    x, _, width, _ = face.box
+    grey = as_grey(as_8bit(image))
+    part = grey[:, max(0, int(x - width / 4)) : max(0, int(x + 1.25 * width))].astype(np.float32)
+    if part.shape[0] < 8 or part.shape[1] < 8:
+        return 0.0
+    # Two of 255 keep the noise of dark and smooth pictures from looking like steps.
+    steps = np.median(np.abs(np.diff(part, axis=0)), axis=1) + 2.0
+    around = np.maximum.reduce([steps[:-4], steps[1:-3], steps[3:-1], steps[4:]])
+    return float((steps[2:-2] / around).max())
+
+
+def dead_lines(image: ImageArray, face: Face) -> float:
+    """Share of the face's columns or of its rows, whichever is greater, that hold one value from end to end."""
+    x, y, width, height = face.box
+    grey = as_grey(as_8bit(image))
+    part = grey[max(0, int(y)) : max(0, int(y + height)), max(0, int(x)) : max(0, int(x + width))].astype(np.float32)
+    if min(part.shape) < 8:
+        return 0.0
+    return max(float((part.std(axis=axis) < CONSTANT_SD).mean()) for axis in (0, 1))
+
+
+def pose(face: Face) -> tuple[float, float]:
+    """Where the nose tip lies: along the line of the eyes from their middle, per eye distance; and on the way to the
+    mouth."""
+    eye, other_eye, nose, mouth, other_mouth = face.landmarks
+    middle = (eye + other_eye) / 2
+    along = other_eye - eye
+    distance = max(float(np.linalg.norm(along)), 1e-6)
+    across = along / distance
+    down = np.array([-across[1], across[0]])
+    to_mouth = float(((mouth + other_mouth) / 2 - middle) @ down)
+    return float((nose - middle) @ across) / distance, float((nose - middle) @ down) / (to_mouth or 1e-6)
