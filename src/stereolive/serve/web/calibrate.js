@@ -168,7 +168,13 @@ function showState(missing, enough) {
   $("missing-box").hidden = !missing.length;
   $("missing").replaceChildren(...missing.map((sentence) => Object.assign(document.createElement("li"), { textContent: sentence })));
   $("rig-make").disabled = state.shots.length < LEAST;
-  for (const name of ["save", "report", "use"]) $(`rig-${name}`).hidden = !state.made;
+  offer();
+}
+
+// A rig that is not good enough may be kept and looked at, but is not handed on.
+function offer() {
+  for (const name of ["save", "report"]) $(`rig-${name}`).hidden = !state.made;
+  $("rig-use").hidden = !state.made || state.made.grade === "not_good_enough";
 }
 
 function guide(view) {
@@ -243,7 +249,7 @@ function showRig(made) {
     if (finding.advice) item.append(paragraph("advice", finding.advice));
     return item;
   }));
-  for (const name of ["save", "report", "use"]) $(`rig-${name}`).hidden = false;
+  offer();
 }
 
 function paragraph(className, textContent) {
