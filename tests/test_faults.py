@@ -14,7 +14,9 @@ from stereolive.detector import LivenessDetector
 from stereolive.errors import ImageError
 from stereolive.faces import FaceFinder
 from stereolive.images import as_8bit
+from stereolive.quality import ADVICE
 from stereolive.sources import FramePair
+from stereolive.watch.sequence import ADVICE as SEQUENCE_ADVICE
 from stereolive.watch.watcher import Watcher
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
@@ -89,6 +91,23 @@ def test_the_face_itself_passes(base: Base, credulous: LivenessDetector) -> None
 def test_a_made_fault_has_its_code(base: Base, credulous: LivenessDetector, fault: str, codes: set[str]) -> None:
     decision, found = reasons(base, fault, credulous)
     assert decision == "no_response" and found[0] in codes
+
+
+def test_nobody_hides_before_a_covered_sensor(base: Base, credulous: LivenessDetector) -> None:
+    """The sensor that sees still tells of the face, so that the attempt counts."""
+    covered = np.full_like(base.second, 4)
+    verdict = credulous.check(base.first, covered, base.rig)
+    assert (verdict.decision, verdict.reasons) == ("no_response", ("second_too_dark",))
+    assert verdict.face_first is not None and verdict.face_second is None
+
+
+def test_every_code_has_a_made_fault_in_some_test() -> None:
+    here = Path(__file__).parent
+    tests = (here / "test_faults.py", here / "test_quality.py", *(here / "watch").glob("test_*.py"))
+    text = "".join(path.read_text("utf-8") for path in tests)
+    for code in (*ADVICE, *SEQUENCE_ADVICE):
+        # One of the two sensors stands for the other: the code is the same.
+        assert code in text or code.replace("first_", "second_") in text or code.replace("second_", "first_") in text
 
 
 def test_swapped_cables(base: Base, credulous: LivenessDetector) -> None:

@@ -11,7 +11,15 @@ import pytest
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
 from stereolive.faces import cut, locate
-from stereolive.quality import ADVICE, QualityThresholds, crop_fault, limits_from_json, pair_fault, view_fault
+from stereolive.quality import (
+    ADVICE,
+    QualityThresholds,
+    crop_fault,
+    doubts,
+    limits_from_json,
+    pair_fault,
+    view_fault,
+)
 from stereolive.rig import Camera, Rig
 from stereolive.types import Face, ImageArray
 from stereolive.watch.sequence import ADVICE as SEQUENCE_ADVICE
@@ -93,6 +101,19 @@ FACE, PARTNER = face_at(340, 240, 160), face_at(286, 240, 160)  # 54 px apart: h
 )
 def test_pairs_that_allow_no_answer(faces_first: list[Face], faces_second: list[Face], expected: str | None) -> None:
     assert fault(scene(1), scene(2), faces_first, faces_second) == expected
+
+
+def test_a_face_that_looks_away() -> None:
+    turned = []
+    for face in (FACE, PARTNER):
+        marks = face.landmarks.copy()
+        marks[2, 0] += 0.2 * 160  # the nose tip, beside an eye
+        turned.append(Face(face.box, marks, 0.99))
+    first, second = scene(1), scene(2)
+    location = locate(first, second, rig(), [turned[0]], [turned[1]])
+    assert location is not None
+    crop = cut(first, second, rig(), location, 128)
+    assert "turned_away" in doubts(first, second, rig(), [turned[0]], [turned[1]], location, crop, LIMITS)
 
 
 def test_one_view_as_a_copy_of_the_other() -> None:

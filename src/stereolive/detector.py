@@ -88,11 +88,17 @@ class LivenessDetector:
         def no_response(reason: str, location: Location | None = None) -> Analysis:
             return Analysis(self._verdict("no_response", None, (reason,), location, None, clock), location)
 
-        for view, image in (("first", first), ("second", second)):
-            fault = quality.view_fault(image, "first" if view == "first" else "second", self.limits)
-            if fault:
-                return no_response(fault)
+        faults = quality.view_fault(first, "first", self.limits), quality.view_fault(second, "second", self.limits)
         clock.lap("quality")
+        if any(faults):
+            # Whether somebody stands there is still said, so that nobody can hide before a covered sensor.
+            analysis = no_response(faults[0] or faults[1] or "")
+            seen = [
+                None if fault else self._finder.find(image)
+                for fault, image in zip(faults, (first, second), strict=True)
+            ]
+            boxes = [faces[0].box if faces else None for faces in seen]
+            return replace(analysis, verdict=replace(analysis.verdict, face_first=boxes[0], face_second=boxes[1]))
         faces_first, faces_second = self._finder.find(first), self._finder.find(second)
         clock.lap("find")
         location = locate(first, second, rig, faces_first, faces_second)

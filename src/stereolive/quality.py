@@ -6,9 +6,10 @@ may also end here, which is why non-responses of attacks are counted in reports.
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import cv2
@@ -48,7 +49,7 @@ ADVICE = {
 }
 """Codes of non-response, with a line for the person in front of the sensors or the one who set them up."""
 
-Limits = TypeVar("Limits", bound=Any)
+Limits = TypeVar("Limits")
 OVER_TIME = ("sequence", "drift")
 """Keys of a manifest's ``quality`` that hold the limits of ``watch.sequence`` and ``drift``."""
 BORDER_PER_FACE = 0.02
@@ -90,11 +91,11 @@ class QualityThresholds:
     """Median difference of the landmarks' rows in both rectified views, per side of the crop."""
     landmarks_apart: float = 0.06
     """Root mean square difference of the landmarks after their common shift is taken out, per side of the crop."""
-    likeness: float = 0.18
-    """Correlation of both views' structure, below which they do not show the same thing; 138 rendered living faces of
-    training subjects had 0.2 and more."""
-    likeness_of_halves: float = 0.1
-    """The same for the half of the face where it is least."""
+    likeness: float = 0.05
+    """Correlation of both views' structure, below which they do not show the same thing."""
+    likeness_of_halves: float = 0.05
+    """The same for the half of the face where it is least; half of the least of 138 rendered living faces of training
+    subjects."""
     likeness_one_view: float = 0.6
     """The same where only one view's picture lets a face be found, and nothing else ties the views together."""
     features: float = 0.26
@@ -125,11 +126,11 @@ class QualityThresholds:
         return asdict(self)
 
 
-def limits_from_json(kind: type[Limits], data: object, where: str) -> Limits:
+def limits_from_json(kind: Callable[..., Limits], data: object, where: str) -> Limits:
     """A dataclass of limits from what a manifest holds of them; the rest keep their defaults. Raises ModelError."""
     if not isinstance(data, Mapping):
         raise ModelError(f"{where}: expected an object, got {data!r}")
-    known = {field.name for field in fields(kind)}
+    known = set(inspect.signature(kind).parameters)
     unknown = sorted(set(data) - known)
     if unknown:
         raise ModelError(f"{where}: unknown threshold {unknown[0]!r}; known are {', '.join(sorted(known))}")

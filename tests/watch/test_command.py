@@ -14,7 +14,7 @@ import pytest
 
 from stereolive.cli import main
 from stereolive.data.manifest import Manifest, Presentation
-from stereolive.images import as_8bit, as_bgr, read_image, write_png
+from stereolive.images import as_8bit, as_bgr, decode_image, read_image, write_png
 from stereolive.rig import Rig
 from stereolive.types import ImageArray
 from stereolive.watch.display import Page
@@ -112,9 +112,13 @@ def test_the_page_shows_the_live_picture_to_this_machine_only() -> None:
         assert page.address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(page.address, timeout=10) as answer:
             assert b"<img src='/stream'" in answer.read()
+        page.show(np.full((40, 60, 3), 200, np.uint8))
         with urllib.request.urlopen(f"{page.address}/stream", timeout=10) as answer:
-            page.show(np.full((40, 60, 3), 200, np.uint8))
-            assert answer.readline() == b"--picture\r\n" and answer.readline().startswith(b"Content-Type: image/jpeg")
+            assert answer.readline() == b"--picture\r\n" and answer.readline() == b"Content-Type: image/jpeg\r\n"
+            size = int(answer.readline().removeprefix(b"Content-Length: "))
+            assert answer.readline() == b"\r\n"
+            shown = decode_image(answer.read(size))
+        assert shown.shape == (40, 60, 3) and abs(int(shown.mean()) - 200) < 3
     finally:
         page.close()
 

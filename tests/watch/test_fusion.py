@@ -67,6 +67,14 @@ def test_a_person_swapped_in_starts_anew() -> None:
     assert outcomes([verdict(0.9), verdict(0.9), verdict(0.9, box=elsewhere)]) == []
 
 
+def test_what_an_attempt_without_decision_says() -> None:
+    disagreeing = outcomes([verdict(0.9), verdict(0.1)] * 11)
+    assert [outcome.reasons for outcome in disagreeing if outcome.decision == "no_response"] == [("scores_disagree",)]
+    elsewhere = verdict(0.9, box=(44.0, 10.0, 20.0, 24.0))
+    jumping = outcomes([verdict(0.9), elsewhere] * 11)
+    assert jumping[0].decision == "no_response" and "moved_too_fast" in jumping[0].reasons
+
+
 def test_an_attack_cannot_hide_in_faults() -> None:
     found = outcomes([FAULT] * 63)
     assert [outcome.decision for outcome in found] == ["no_response", "no_response", "attack"]

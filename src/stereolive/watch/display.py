@@ -67,7 +67,7 @@ class Page:
 
     def __init__(self, port: int) -> None:
         self._changed = threading.Condition()
-        self._jpeg: bytes | None = None
+        self._jpeg, self._number = b"", 0
         self._closed = False
         page = self
 
@@ -79,9 +79,14 @@ class Page:
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
                 self.end_headers()
+                number = 0
                 try:
-                    while (jpeg := page.next_picture()) is not None:
-                        self.wfile.write(b"--picture\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+                    self.wfile.write(b"--picture\r\n")
+                    while (taken := page.next_picture(number)) is not None:
+                        number, jpeg = taken
+                        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+                        # A browser shows a picture when it has seen where it ends.
+                        self.wfile.write(head + jpeg + b"\r\n--picture\r\n")
                 except (BrokenPipeError, ConnectionResetError):
                     return
 
@@ -110,15 +115,16 @@ class Page:
         """Make this the live picture; always goes on."""
         _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
         with self._changed:
-            self._jpeg = data.tobytes()
+            self._jpeg, self._number = data.tobytes(), self._number + 1
             self._changed.notify_all()
         return True
 
-    def next_picture(self) -> bytes | None:
-        """Wait for a new picture; None when the page is closed."""
+    def next_picture(self, after: int) -> tuple[int, bytes] | None:
+        """Wait for a picture with a greater number than ``after``, and give it with its number; None when the page is
+        closed."""
         with self._changed:
-            self._changed.wait(timeout=10)
-            return None if self._closed else self._jpeg or b""
+            self._changed.wait_for(lambda: self._closed or self._number > after)
+            return None if self._closed else (self._number, self._jpeg)
 
     def close(self) -> None:
         with self._changed:
