@@ -199,7 +199,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 def test_tls_and_an_end_that_finishes_what_was_accepted(start_service, folder: Path) -> None:
     certificate, key = _certificate(folder)
     live = start_service("--tls-certificate", str(certificate), "--tls-key", str(key), "--workers", "1")
-    client = Client(live.address, live.key, ca_file=certificate, attempts=1)
+    client = Client(live.address, live.key, ca_file=certificate, attempts=1, timeout_seconds=300)
     files = (folder / "first.png", folder / "second.png", folder / "rig.json")
     assert client.check(*files).is_bona_fide
     outcomes: list[str] = []
@@ -215,8 +215,8 @@ def test_tls_and_an_end_that_finishes_what_was_accepted(start_service, folder: P
         thread.start()
     live.process.send_signal(signal.SIGTERM)
     for thread in threads:
-        thread.join(30)
-    assert live.process.wait(30) in (0, -signal.SIGTERM)
+        thread.join(300)
+    assert live.process.wait(300) in (0, -signal.SIGTERM)
     # Every request was either answered, or refused before it was accepted; none was left half done.
     assert len(outcomes) == 8 and set(outcomes) <= {"bona_fide", "refused 0"}, outcomes
     acknowledged = outcomes.count("bona_fide") + 1
