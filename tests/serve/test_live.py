@@ -84,7 +84,7 @@ def test_a_wrong_start_is_refused_in_one_sentence(
 
 
 def test_the_client(live, folder: Path, pair_number) -> None:
-    client = Client(live.address, live.key)
+    client = Client(live.address, live.key, timeout_seconds=300)
     files = (folder / "first.png", folder / "second.png", folder / "rig.json")
     result = client.check(*files)
     assert result.is_bona_fide and result.details is not None and result.details["distance_mm"] > 300

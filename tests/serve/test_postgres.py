@@ -129,7 +129,7 @@ def test_two_processes_share_one_database_and_decide_once(
     postgres: str, start_service: Callable[..., object], pair_number
 ) -> None:
     first, second = (start_service(database=postgres) for _ in range(2))
-    clients = [Client(live.address, first.key) for live in (first, second)]
+    clients = [Client(live.address, first.key, timeout_seconds=300) for live in (first, second)]
     pair = pair_number(90_001)
 
     def check(number: int) -> str:
