@@ -1,6 +1,7 @@
 """Dependencies point one way, read from the imports themselves.
 
-``types, errors, checks`` <- ``images, rig`` <- ``faces, depth, measures, quality, store, runtime`` <- ``detector`` <- the rest.
+``types, errors, checks`` <- ``images, rig`` <- ``faces, depth, measures, quality, store, runtime`` <- ``detector`` <-
+the rest.
 """
 
 from __future__ import annotations

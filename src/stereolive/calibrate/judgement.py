@@ -12,8 +12,6 @@ from stereolive.calibrate.solve import Calibration
 
 Grade = Literal["good", "usable", "not_good_enough"]
 GRID = (8, 6)
-GOOD_ROTATION_SD_DEG = 0.06
-"""So that the error is within 0.1 degrees nine times in ten."""
 HEADLINES: dict[Grade, tuple[str, str]] = {
     "good": ("Good", "This calibration is good enough to use."),
     "usable": ("Usable", "This calibration can be used; read below what would make it better."),
@@ -106,7 +104,7 @@ def _depth(c: Calibration) -> Finding:
 
 
 def _rotation(c: Calibration) -> Finding:
-    grade = _graded(c.rotation_sd_deg, GOOD_ROTATION_SD_DEG, 0.2)
+    grade = _graded(c.rotation_sd_deg, 0.1, 0.2)
     advice = "Add pairs, above all tilted ones and such that reach the corners, until this falls."
     found = f"the turn between the sensors is uncertain by {c.rotation_sd_deg:.2f} degrees"
     return Finding(grade, found, "" if grade == "good" else advice)
