@@ -3,9 +3,9 @@
     python benchmarks/calibration.py [--rigs 6] [--pairs 20] [--real ../shared/real/opencv_boards]
 
 Every board is shown in 20 views, and in ten more as long as the report puts the uncertainty of the turn between the
-sensors above 0.05 degrees, up to 50; the truth has no say in that. Writes results/calibration.csv (one row a rig and board),
-results/calibration_real.json and out/calibration_real.html (not kept: it shows the boards). Wanted: baseline within
-0.5 %, rotation within 0.1 degrees.
+sensors above 0.05 degrees, up to 50; the truth has no say in that. Writes results/calibration.csv (one row a rig and
+board), results/calibration_real.json and out/calibration_real.html (not kept: it shows the boards). Wanted: baseline
+within 0.5 %, rotation within 0.1 degrees.
 """
 
 from __future__ import annotations
