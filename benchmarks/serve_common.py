@@ -32,6 +32,7 @@ class PairBytes:
     """One pair as it is sent."""
 
     name: str
+    label: str
     first: bytes
     second: bytes
     rig: bytes
@@ -42,7 +43,7 @@ def bundled() -> list[PairBytes]:
     from stereolive.demo import bundled_pairs
 
     return [
-        PairBytes(pair.sample_id, pair.first.read_bytes(), pair.second.read_bytes(), pair.rig.read_bytes())
+        PairBytes(pair.sample_id, pair.label, pair.first.read_bytes(), pair.second.read_bytes(), pair.rig.read_bytes())
         for pair in bundled_pairs()
     ]
 

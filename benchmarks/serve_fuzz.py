@@ -1,6 +1,6 @@
 """Mutated uploads -> results/serve_fuzz.json: no 5xx, no bona_fide, no growth in memory.
 
-The uploads start from bundled pairs that the service clearly refuses (no response, or a score of at most half the
+The uploads start from bundled attacks that the service clearly refuses (no response, or a score of at most half the
 threshold), so that no mutation can rightly become bona fide. Upload ``n`` depends on the seed and ``n`` alone.
 """
 
@@ -150,9 +150,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), options) as server,
     ):
-        bases = [pair for pair in bundled() if _is_clearly_refused(server, pair)]
+        bases = [pair for pair in bundled() if pair.label == "attack" and _is_clearly_refused(server, pair)]
         if not bases:
-            raise SystemExit("no bundled pair is clearly refused")
+            raise SystemExit("no bundled attack is clearly refused")
 
         def client() -> None:
             nonlocal done

@@ -275,6 +275,7 @@ BAD: list[tuple[str, list[str | int], Any, str]] = [
     ("a huge sensor", ["second", "height"], 100_000, "second.height"),
     ("NaN in the matrix", ["first", "matrix", 0, 0], float("nan"), "first.matrix"),
     ("infinity in the matrix", ["first", "matrix", 0, 2], float("inf"), "first.matrix"),
+    ("a principal point far away", ["first", "matrix", 0, 2], 1e22, "principal point"),
     ("a singular matrix", ["first", "matrix", 0, 0], 0, "singular"),
     ("a negative focal length", ["first", "matrix", 1, 1], -600, "singular"),
     ("a skewed matrix", ["first", "matrix", 0, 1], 5.0, "skew"),

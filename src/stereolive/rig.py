@@ -45,6 +45,10 @@ class Camera:
         checks.pixel_count(self.width, "width", RigError)
         checks.pixel_count(self.height, "height", RigError)
         object.__setattr__(self, "matrix", checks.camera_matrix(self.matrix, "matrix", RigError))
+        away = np.abs(self.matrix[:2, 2] / self.size - 0.5).max()
+        if away > 10:
+            # Cropped pictures have it outside, but not that far; numbers beyond break the rectification.
+            raise RigError(f"matrix: the principal point lies {away:.3g} pictures away from the middle")
         count = np.size(self.distortion)
         if count not in (4, 5, 8, 12, 14):
             raise RigError(f"distortion: expected 4, 5, 8, 12 or 14 coefficients, got {count}")
