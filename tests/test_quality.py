@@ -59,6 +59,9 @@ def noise(mean: float, sd: float) -> ImageArray:
         (np.full((480, 640), 128, np.uint8), "first_no_signal"),  # a blank
         (noise(128, 60), "first_no_signal"),  # a loose cable
         (RNG.integers(0, 1024, (480, 640)).astype(np.uint16), "first_no_signal"),
+        (scene().astype(np.uint16) << 8, None),  # eight bits, left-justified
+        ((scene().astype(np.uint16) << 6) & 0xFFC0, None),  # ten bits of fourteen, left-justified
+        (((scene().astype(np.uint16) << 4) + RNG.integers(0, 16, (480, 640), np.uint16)).byteswap(), "first_broken"),
     ],
 )
 def test_a_sensor_that_cannot_see(image: ImageArray, expected: str | None) -> None:

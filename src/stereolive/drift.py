@@ -20,6 +20,10 @@ from stereolive.rig import Rig
 from stereolive.types import Face
 
 FloatArray = NDArray[np.float64]
+LANDMARK_BIAS = 0.03
+"""Square of the landmarks' common errors (some 0.14 degrees seen from the sensor) over turns to be expected (0.8)."""
+LEAST_SPREAD = 0.06
+"""Standard deviation of the faces' places, in units of their distance: 3 cm at half a metre."""
 LEAST_STANDARD_ERROR_DEG = 0.01
 """Of the turn: a twentieth of the smallest that is reported."""
 
@@ -49,6 +53,7 @@ class Drift:
     row_error_px: float  # median of the faces' row errors' sizes, in rectified pixels
     faces: int
     drifted: bool
+    can_refine: bool  # faces stood at places far enough apart to tell the turn, not only that there is one
 
     @property
     def angle_deg(self) -> float:
@@ -94,7 +99,9 @@ class DriftWatch:
         # One equation a face and landmark; a face's five errors are not independent, so the faces are the units.
         designs = np.array([_design(points) for points, _ in self._faces])  # (N, 5, 2)
         errors = np.array([error for _, error in self._faces])  # (N, 5)
-        prior = np.diag((1 / math.radians(3)) ** 2 * np.ones(2)) * float(np.var(errors)) / 5
+        # A finder is off alike on every picture of a face, which no number of them averages out: within one face the
+        # landmarks' rows say little of a turn, only faces at several places do.
+        prior = np.eye(2) * LANDMARK_BIAS * count
         weights = np.ones(count)
         turn = np.zeros(2)
         for _ in range(10):
@@ -111,9 +118,10 @@ class DriftWatch:
         covariance = inverse @ (scores.T @ scores) @ inverse * count / max(1, count - 2)
         # Equal faces, as of a picture that stands still, would look like certainty, and cannot be solved for.
         covariance += np.eye(2) * math.radians(LEAST_STANDARD_ERROR_DEG) ** 2
-        return self._drift(turn, covariance, errors)
+        spread = float(np.sqrt(np.array([points.mean(axis=0) for points, _ in self._faces]).var(axis=0).sum()))
+        return self._drift(turn, covariance, errors, spread)
 
-    def _drift(self, turn: FloatArray, covariance: FloatArray, errors: FloatArray) -> Drift:
+    def _drift(self, turn: FloatArray, covariance: FloatArray, errors: FloatArray, spread: float) -> Drift:
         angle_deg = math.degrees(float(np.linalg.norm(turn)))
         significance = math.sqrt(max(0.0, float(turn @ np.linalg.solve(covariance, turn))))
         se_x, se_z = np.degrees(np.sqrt(np.diag(covariance)))
@@ -125,6 +133,7 @@ class DriftWatch:
             float(np.median(rows)),
             len(errors),
             drifted,
+            spread >= LEAST_SPREAD,
         )
 
 

@@ -28,6 +28,12 @@ def cells(image: ImageArray) -> NDArray[np.float32]:
     return cv2.resize(grey, (160, height), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
+def has_swapped_bytes(image: ImageArray) -> bool:
+    """Whether a picture of 10 to 14 bits came in the wrong byte order: its low bytes are the high ones, which hold few
+    values, while neither noise nor left-justified bits leave just the lowest ones in use."""
+    return image.dtype == np.uint16 and int(image.max()) > 0x3FFF and 0 < int((image & 0xFF).max()) <= 0x3F
+
+
 def structure(cells: NDArray[np.float32]) -> float:
     """Correlation of neighbouring cells after their slow changes were taken out: 0 for noise."""
     fast = cells - cv2.GaussianBlur(cells, (0, 0), 8)

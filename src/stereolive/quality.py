@@ -41,8 +41,8 @@ ADVICE = {
     "second_glare": "Light is reflected into the second sensor; turn a little or take off what shines.",
     "first_banding": "The first sensor's picture has bands from pulsed light; match exposure and pulses.",
     "second_banding": "The second sensor's picture has bands from pulsed light; match exposure and pulses.",
-    "first_broken": "The first sensor's picture is torn or has dead lines; check its cable and its connection.",
-    "second_broken": "The second sensor's picture is torn or has dead lines; check its cable and its connection.",
+    "first_broken": "The first sensor's picture is torn, has dead lines or swapped bytes; check cable and format.",
+    "second_broken": "The second sensor's picture is torn, has dead lines or swapped bytes; check cable and format.",
     "turned_away": "Look straight at the camera.",
     "several_faces": "Only one person at a time, please.",
     "face_covered": "Take your hand or other things away from your face.",
@@ -145,6 +145,8 @@ def limits_from_json(kind: Callable[..., Limits], data: object, where: str) -> L
 
 def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str | None:
     """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise."""
+    if measures.has_swapped_bytes(image):
+        return f"{view}_broken"
     cells = measures.cells(image)
     structure = measures.structure(cells)
     low, high = np.percentile(cells, (1, 99))

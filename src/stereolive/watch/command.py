@@ -114,7 +114,7 @@ class _Session:
         self._recorder = recorder
         self._say = say
         self._pictures: list[Any] = []
-        self._said_drift = False
+        self._said_drift = self._proposed = False
         self._screen: Window | Page | None = None
         if arguments.page is not None:
             self._screen = Page(arguments.page)
@@ -140,18 +140,17 @@ class _Session:
         return goes_on and not (self._arguments.once and self.last is not None)
 
     def _offer_refinement(self, moment: Moment) -> None:
-        if moment.drift is None or not moment.drift.drifted or self._said_drift:
+        if moment.drift is None or not moment.drift.drifted or self._proposed:
             return
-        self._said_drift = True
-        self._say(f"rig_drifted: {moment.drift.describe()}")
-        if self._arguments.rig == "auto":
+        if not self._said_drift:
+            self._said_drift = True
+            self._say(f"rig_drifted: {moment.drift.describe()}; calibrate again")
+        if self._arguments.rig == "auto" or not moment.drift.can_refine:
             return
+        self._proposed = True
         proposed = Path(self._arguments.rig).with_suffix(".proposed.json")
         refined(self._watcher.rig, moment.drift).save(proposed)
-        self._say(
-            "calibrate again, or accept the proposed rig: "
-            f"stereolive calibrate --accept {proposed} --out {self._arguments.rig}"
-        )
+        self._say(f"or accept the proposed rig: stereolive calibrate --accept {proposed} --out {self._arguments.rig}")
 
     def close(self) -> None:
         if self._screen is not None:
