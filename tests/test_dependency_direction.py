@@ -30,7 +30,20 @@ ALLOWED: dict[str, set[str]] = {
     # Rooms beside that ladder, and which of our modules each may use, but for errors and checks, which all may.
     "data": {"types", "images", "rig", "faces", "depth", "quality", "data"},
     "nets": {"types", "rig", "faces", "data", "nets"},
-    "train": {"types", "rig", "faces", "depth", "images", "store", "runtime", "data", "nets", "train"},
+    "train": {
+        "types",
+        "rig",
+        "faces",
+        "depth",
+        "images",
+        "measures",
+        "quality",
+        "store",
+        "runtime",
+        "data",
+        "nets",
+        "train",
+    },
     "synth": {"types", "images", "rig", "data", "synth"},
     "evaluate": {"images", "evaluate"},  # it grades anybody's scores, and knows nothing of how ours are made
 }

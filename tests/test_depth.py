@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,9 +134,26 @@ def test_liveness_channels() -> None:
     named = dict(zip(LIVENESS_CHANNELS, maps, strict=True))
     assert abs(np.median(named["relative_depth"][28:36, 28:36])) < 0.5
     assert named["side"][0, 0] == pytest.approx(230 / 250, abs=0.12)  # a life-size face
-    assert named["first_is_visible"].min() == 1 and named["second_is_visible"].max() == 0
-    assert named["first_green"][32, 32] == pytest.approx(0.5, abs=0.01)  # evened out to the face's mean
+    assert named["lead_is_visible"].min() == 1 and named["other_is_visible"].max() == 0
+    assert named["lead_green"][32, 32] == pytest.approx(0.5, abs=0.01)  # evened out to the face's mean
     assert np.isfinite(maps).all()
+
+
+def test_the_visible_view_leads_whichever_sensor_it_comes_from() -> None:
+    crop, _ = located(rig_along(0), 500)
+    info = of_surface(rig_along(0), crop, ball(), 500)
+    second = np.clip(info.first * np.float32(0.5) + np.float32(0.2), 0, 1)
+    straight = replace(info, second=second)
+    turned = replace(
+        info,
+        first=second,
+        second=info.first,
+        crop=replace(crop, first_spectrum="near_infrared", second_spectrum="visible"),
+    )
+    assert np.array_equal(liveness_input(straight), liveness_input(turned))
+    both = replace(straight, crop=replace(crop, first_spectrum="near_infrared"))
+    named = dict(zip(LIVENESS_CHANNELS, liveness_input(both), strict=True))
+    assert named["lead_is_visible"].max() == 0 and named["other_is_visible"].max() == 0
 
 
 @pytest.mark.parametrize("direction_deg", [90, 45, -45, 270])

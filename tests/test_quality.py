@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from stereolive.depth import depth_information
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
 from stereolive.faces import cut, locate
+from stereolive.measures import mismatch_px
 from stereolive.quality import (
     ADVICE,
     QualityThresholds,
@@ -115,8 +117,18 @@ def test_a_face_that_looks_away() -> None:
     first, second = scene(1), scene(2)
     location = locate(first, second, rig(), [turned[0]], [turned[1]])
     assert location is not None
-    crop = cut(first, second, rig(), location, 128)
-    assert "turned_away" in doubts(first, second, rig(), [turned[0]], [turned[1]], location, crop, LIMITS)
+    sure = np.full((64, 64), 0.5, np.float32)
+    info = depth_information(cut(first, second, rig(), location, 128), np.zeros((64, 64), np.float32), sure)
+    found = doubts(first, second, rig(), [turned[0]], [turned[1]], location, info, LIMITS)
+    assert "turned_away" in found and "views_disagree" not in found
+
+
+@pytest.mark.parametrize("half", [np.s_[:32], np.s_[32:], np.s_[:, :32], np.s_[:, 32:]])
+def test_a_half_of_the_face_that_the_network_cannot_match_leaves_the_views_in_doubt(half: tuple[slice, ...]) -> None:
+    sd = np.full((64, 64), 0.5, np.float32)
+    assert mismatch_px(sd) == 0.5
+    sd[half] = 4.0
+    assert mismatch_px(sd) == 4.0 > LIMITS.disparity_sd_px
 
 
 def test_one_view_as_a_copy_of_the_other() -> None:

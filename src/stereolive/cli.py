@@ -325,7 +325,22 @@ def _add_train(commands: Any) -> None:
         description="Train both networks and write a model folder. Stopped or killed, the same command goes on.",
     )
     command.add_argument("config", type=Path, nargs="?", metavar="CONFIG.yaml", help="a file such as those in configs/")
-    command.add_argument("--manifest", type=Path, metavar="MANIFEST", help="instead of the configuration's")
+    command.add_argument(
+        "--manifest", "--data", type=Path, metavar="MANIFEST", help="what to train on, instead of the configuration's"
+    )
+    command.add_argument(
+        "--also",
+        type=Path,
+        nargs="+",
+        metavar="MANIFEST",
+        help="further manifests to learn from, such as rendered ones beside your own; validation is on the first alone",
+    )
+    command.add_argument(
+        "--init",
+        type=Path,
+        metavar="MODEL",
+        help="go on from this model, 'released' for the one that comes along: adapts it to a rig and its recordings",
+    )
     command.add_argument("--out", type=Path, metavar="MODEL", help="the model folder, instead of the configuration's")
     command.add_argument("--seed", type=int, metavar="S", help="instead of the configuration's")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="instead of the configuration's")
@@ -334,11 +349,14 @@ def _add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     with _extra("Training", "train"):
+        from stereolive.store import released_model
         from stereolive.train.config import load_config
         from stereolive.train.run import train
 
-    names = ("manifest", "out", "seed", "device")
+    names = ("manifest", "also", "out", "seed", "device", "init")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.init == Path("released"):
+        given["init"] = released_model()
     with _extra("Training", "train"):
         print(train(load_config(arguments.config, **given)).folder)
     return 0

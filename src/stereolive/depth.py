@@ -23,20 +23,21 @@ LIVENESS_CHANNELS = (
     "relative_depth",
     "depth_sd",
     "disparity_sd",
-    "first_blue",
-    "first_green",
-    "first_red",
-    "second_blue",
-    "second_green",
-    "second_red",
+    "lead_blue",
+    "lead_green",
+    "lead_red",
+    "other_blue",
+    "other_green",
+    "other_red",
     "inside",
     "side",
     "distance",
-    "first_is_visible",
-    "second_is_visible",
+    "lead_is_visible",
+    "other_is_visible",
 )
 """The liveness model's input channels, in order; ``liveness_input`` says what each holds."""
 
+DISPARITY_SD_UNIT_PX = 4.0
 NEAREST_MM, FARTHEST_MM = 50.0, 5000.0
 FACE_RADIUS = 0.28
 """Of the circle that a face fills, per side of its crop."""
@@ -96,8 +97,9 @@ def liveness_input(info: DepthInformation) -> FloatArray:
     - ``relative_depth``: (Z - the face's median Z) / 50 mm, held within +-3;
     - ``depth_sd``: its standard deviation / 20 mm, and ``disparity_sd``: that of the disparity in crop pixels / 4, both
       within 0..3: the first says what is known of the shape, the second whether the views match;
-    - ``first_*``, ``second_*``: both views, divided by their mean brightness over the face, halved, within 0..2. A
-      shared factor for the three colours keeps their proportion;
+    - ``lead_*``, ``other_*``: both views, divided by their mean brightness over the face, halved, within 0..2. A
+      shared factor for the three colours keeps their proportion. The visible view leads where only the second sensor is
+      a visible one, so that a pair means the same whichever sensor is called the first; else the first view leads;
     - ``inside``: 1 within the crop, 0 where turning upright brought in nothing;
     - ``side``: the crop's side / 250 mm, a life-size face being near 1; ``distance``: Z / 1 m; and the two spectra as 0
       or 1.
@@ -109,8 +111,11 @@ def liveness_input(info: DepthInformation) -> FloatArray:
     maps = np.empty((grid, grid, 10), np.float32)
     maps[:, :, 0] = np.clip((info.depth_mm - distance_mm) / 50, -3, 3)
     maps[:, :, 1] = np.clip(info.depth_sd_mm / 20, 0, 3)
-    maps[:, :, 2] = np.clip(info.disparity_sd_px / 4, 0, 3)
-    for start, view in ((3, info.first), (6, info.second)):
+    maps[:, :, 2] = np.clip(info.disparity_sd_px / DISPARITY_SD_UNIT_PX, 0, 3)
+    views = [(info.first, info.crop.first_spectrum), (info.second, info.crop.second_spectrum)]
+    if second_leads(info.crop.first_spectrum, info.crop.second_spectrum):
+        views.reverse()
+    for start, (view, _) in zip((3, 6), views, strict=True):
         level = max(float(view[face].mean()), 0.01)
         maps[:, :, start : start + 3] = np.clip(view * (0.5 / level), 0, 2)
     maps[:, :, 9] = 1
@@ -119,11 +124,15 @@ def liveness_input(info: DepthInformation) -> FloatArray:
     constants = (
         min(side_mm / 250, 4.0),
         min(distance_mm / 1000, 4.0),
-        float(info.crop.first_spectrum == "visible"),
-        float(info.crop.second_spectrum == "visible"),
+        *(float(spectrum == "visible") for _, spectrum in views),
     )
     planes = np.broadcast_to(np.array(constants, np.float32)[:, None, None], (4, grid, grid))
     return np.concatenate([maps.transpose(2, 0, 1), planes]).astype(np.float32)
+
+
+def second_leads(first_spectrum: str, second_spectrum: str) -> bool:
+    """Whether the second view comes first in ``liveness_input``: where it alone is a visible one."""
+    return second_spectrum == "visible" and first_spectrum != "visible"
 
 
 def _unit(image: NDArray[np.generic]) -> FloatArray:

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from stereolive import quality
-from stereolive.depth import Shape, depth_information, liveness_input, shape_of_face
-from stereolive.errors import ImageError
+from stereolive.depth import LIVENESS_CHANNELS, Shape, depth_information, liveness_input, shape_of_face
+from stereolive.errors import ImageError, ModelError
 from stereolive.faces import FaceFinder, cut, locate
 from stereolive.images import as_infrared, check_image
 from stereolive.quality import QualityThresholds
@@ -65,6 +65,11 @@ class LivenessDetector:
         threshold: float | None = None,
     ) -> None:
         self.model = Model.load(released_model() if model is None else Path(model))
+        if self.model.liveness_channels != LIVENESS_CHANNELS:
+            raise ModelError(
+                f"model {self.model.folder}: was trained by a version of stereolive with other depth information; "
+                "train it again with this one"
+            )
         self.threshold = self.model.threshold if threshold is None else threshold
         self.limits = QualityThresholds.from_json(self.model.quality)
         self._finder = FaceFinder(threads)
@@ -121,7 +126,7 @@ class LivenessDetector:
         decision: Decision = "bona_fide" if score >= self.threshold else "attack"
         if decision == "bona_fide":
             # What leaves an attack recognisable may still leave too little evidence for a living face.
-            doubts = quality.doubts(first, second, rig, faces_first, faces_second, location, crop, self.limits)
+            doubts = quality.doubts(first, second, rig, faces_first, faces_second, location, info, self.limits)
             if doubts:
                 verdict = self._verdict("no_response", None, (doubts[0],), location, None, clock)
                 return Analysis(verdict, location, crop, info, shape)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stereolive.depth import face_ellipse
 from stereolive.images import as_8bit, as_grey
 from stereolive.rig import Rig
 from stereolive.types import Face, FaceCrop, ImageArray, Location
@@ -58,21 +59,14 @@ def _steepest(slope: NDArray[np.float32]) -> float:
     return float(slope[slope >= np.percentile(slope, 98)].mean())
 
 
-def likeness(crop: FaceCrop) -> tuple[float, float]:
-    """Correlation of both crops' structure at the best shift along the rows: of the face's middle, and of that half of
-    it (upper, lower, left or right) where it is least."""
-    first, second = (_gradients(as_grey(view)) for view in (crop.first, crop.second))
-    low, high = crop.size // 5, crop.size - crop.size // 5
-    middle, reach = crop.size // 2, crop.size // 10
-
-    def correlation(top: int, bottom: int, left: int, right: int) -> float:
-        template, strip = first[top:bottom, left:right], second[top:bottom, left - reach : right + reach]
-        if float(template.std()) < 1e-6 or float(strip.std()) < 1e-6:
-            return 0.0
-        return float(np.nan_to_num(cv2.matchTemplate(strip, template, cv2.TM_CCOEFF_NORMED)).max())
-
-    halves = (low, middle, low, high), (middle, high, low, high), (low, high, low, middle), (low, high, middle, high)
-    return correlation(low, high, low, high), min(correlation(*half) for half in halves)
+def mismatch_px(disparity_sd_px: NDArray[np.floating]) -> float:
+    """Median of the standard deviation (G, G) over that half of the face (upper, lower, left or right) where it is
+    greatest."""
+    face = face_ellipse(disparity_sd_px.shape[0])
+    middle = disparity_sd_px.shape[0] // 2
+    whole, low, high = slice(None), slice(None, middle), slice(middle, None)
+    halves = (whole, low), (whole, high), (low, whole), (high, whole)
+    return max(float(np.median(disparity_sd_px[half][face[half]])) for half in halves)
 
 
 def _gradients(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -130,14 +124,15 @@ def banding(image: ImageArray) -> float:
 
 
 def seam(image: ImageArray, face: Face) -> float:
-    """The sharpest step from one row to the next in the face's columns, against the rows around it.
+    """The sharpest step from one row to the next within the face, against the rows around it.
 
     Torn pictures, lost packets and damaged JPEGs have a step in one row and none in its neighbours; what a lens draws
     is spread over several rows.
     """
-    x, _, width, _ = face.box
+    x, y, width, height = face.box
     grey = as_grey(as_8bit(image))
-    part = grey[:, max(0, int(x - width / 4)) : max(0, int(x + 1.25 * width))].astype(np.float32)
+    rows = slice(max(0, int(y)), max(0, int(y + height)))
+    part = grey[rows, max(0, int(x - width / 4)) : max(0, int(x + 1.25 * width))].astype(np.float32)
     if part.shape[0] < 8 or part.shape[1] < 8:
         return 0.0
     # Two of 255 keep the noise of dark and smooth pictures from looking like steps.

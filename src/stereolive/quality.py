@@ -21,7 +21,7 @@ from stereolive.errors import ModelError
 from stereolive.images import as_8bit, as_grey
 from stereolive.measures import View
 from stereolive.rig import Rig
-from stereolive.types import Face, FaceCrop, ImageArray, Location
+from stereolive.types import DepthInformation, Face, FaceCrop, ImageArray, Location
 
 ADVICE = {
     "no_face": "Look at the camera; no face is seen by either sensor.",
@@ -91,13 +91,10 @@ class QualityThresholds:
     """Median difference of the landmarks' rows in both rectified views, per side of the crop."""
     landmarks_apart: float = 0.06
     """Root mean square difference of the landmarks after their common shift is taken out, per side of the crop."""
-    likeness: float = 0.05
-    """Correlation of both views' structure, below which they do not show the same thing."""
-    likeness_of_halves: float = 0.05
-    """The same for the half of the face where it is least; half of the least of 138 rendered living faces of training
-    subjects."""
-    likeness_one_view: float = 0.6
-    """The same where only one view's picture lets a face be found, and nothing else ties the views together."""
+    disparity_sd_px: float = 1.6
+    """Median standard deviation of the disparity, in crop pixels, over the half of the face where it is greatest; above
+    this the views do not show the same thing, as the depth network itself says of its matches. Training sets it on
+    living faces."""
     features: float = 0.26
     """Structure at the eyes and at the mouth, against the whole face, in the better view; a hand before them has
     less."""
@@ -140,7 +137,8 @@ def limits_from_json(kind: Callable[..., Limits], data: object, where: str) -> L
         if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
             raise ModelError(f"{where}: {name}: expected a number, got {value!r}")
         given[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**given)
+    limits: Limits = kind(**given)
+    return limits
 
 
 def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str | None:
@@ -213,16 +211,14 @@ def doubts(
     faces_first: list[Face],
     faces_second: list[Face],
     location: Location,
-    crop: FaceCrop,
+    info: DepthInformation,
     limits: QualityThresholds,
 ) -> list[str]:
     """Codes of what leaves an attack recognisable, but must never end in ``bona_fide``; the gravest first."""
-    likeness_limit = limits.likeness_one_view if location.matched_by == "search" else limits.likeness
-    whole, half = measures.likeness(crop)
-    unlike = whole < likeness_limit or half < limits.likeness_of_halves
+    crop = info.crop
     found = [
         _disagreement(rig, location, limits),
-        "views_disagree" if unlike else None,
+        "views_disagree" if measures.mismatch_px(info.disparity_sd_px) > limits.disparity_sd_px else None,
         "several_faces" if _several(faces_first, limits) or _several(faces_second, limits) else None,
         "face_covered" if _unsure(location, limits) or _covered(crop, location, rig, limits) else None,
         "turned_away" if _turned_away(location, limits) else None,

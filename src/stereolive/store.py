@@ -5,6 +5,7 @@
     my-model/
       depth.onnx      first, second (B, 3, S, S) in 0..1 -> disparity_px, disparity_sd_px (B, 1, S/2, S/2)
       liveness.onnx   channels (B, C, S/2, S/2) -> logit (B,)
+      weights.pt      optional: both networks as training left them, for training that goes on from there
       manifest.json   format, name, version, preprocessing, threshold, operating points, metrics, training, sha256,
       licence
 """
@@ -27,6 +28,7 @@ from stereolive.errors import ModelError
 
 MODEL_FORMAT = "stereolive-model/1"
 DEPTH_FILE, LIVENESS_FILE, MANIFEST_FILE = "depth.onnx", "liveness.onnx", "manifest.json"
+WEIGHTS_FILE = "weights.pt"
 MAX_MANIFEST_BYTES = 4_000_000
 
 
@@ -78,7 +80,7 @@ class Model:
         if data.get("format") != MODEL_FORMAT:
             raise ModelError(f"model {folder}: expected format {MODEL_FORMAT}, got {data.get('format')!r}")
         hashes = _value(folder, data, "sha256", dict)
-        for name in (DEPTH_FILE, LIVENESS_FILE):
+        for name in (DEPTH_FILE, LIVENESS_FILE, *({WEIGHTS_FILE} & hashes.keys())):
             if not (folder / name).is_file():
                 raise ModelError(f"model {folder}: {name} is missing")
             if hashes.get(name) != sha256(folder / name):
@@ -121,8 +123,11 @@ class Model:
             "quality": dict(self.quality),
             "metrics": dict(self.metrics),
             "training": dict(self.training),
-            "sha256": {name: sha256(self.folder / name) for name in (DEPTH_FILE, LIVENESS_FILE)},
+            "sha256": {name: sha256(self.folder / name) for name in self._files()},
         }
+
+    def _files(self) -> list[str]:
+        return [DEPTH_FILE, LIVENESS_FILE] + [WEIGHTS_FILE] * (self.folder / WEIGHTS_FILE).is_file()
 
     def save(self, folder: str | Path) -> Model:
         """Write the model to ``folder``, whole or not at all; what was there is replaced. Returns the model as it now
@@ -137,7 +142,7 @@ class Model:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            for name in (DEPTH_FILE, LIVENESS_FILE):
+            for name in self._files():
                 shutil.copyfile(self.folder / name, aside / name)
             text = json.dumps(self.as_json(), indent=1, allow_nan=False) + "\n"
             (aside / MANIFEST_FILE).write_text(text, "utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stereolive.data.manifest import COLUMNS, Manifest, write_manifest, write_rows
+from stereolive.data.manifest import COLUMNS, FURTHER_MANIFEST, Manifest, joined, write_manifest, write_rows
 from stereolive.errors import ManifestError
 
 HEAD = "sample_id,first,second,rig,label,pai_species,note\n"
@@ -86,3 +86,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_rows(path, [{"a": 2}, {"b": 3}], ["a"])
     assert path.read_text() == "a\n1\n"
+
+
+def test_joined_manifests_keep_people_apart_who_are_called_the_same(tmp_path: Path) -> None:
+    text = "sample_id,first,second,rig,subject_id,instrument_id\na,1.png,2.png,r.json,s1,i1\nb,1.png,2.png,r.json,,\n"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "m.csv").write_text(text)
+    one, two = (Manifest.read(tmp_path / name / "m.csv") for name in ("one", "two"))
+    both = joined(one, [two])
+    assert both.presentations[:2] == one.presentations and both.path == one.path
+    third, fourth = both.presentations[2:]
+    assert (third.sample_id, third.subject_id, third.further["instrument_id"]) == ("2/a", "2/s1", "2/i1")
+    assert (fourth.sample_id, fourth.subject_id, fourth.further["instrument_id"]) == ("2/b", "", "")
+    assert third.first == tmp_path / "two" / "1.png" and third.further[FURTHER_MANIFEST] == "2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from stereolive.runtime import Network
 from stereolive.train.cache import cache_inputs, variant_crop
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import Geometry, liveness_maps
-from stereolive.train.liveness_stage import IMAGES, BalancedSampler, augmented_maps
+from stereolive.train.liveness_stage import IMAGES, BalancedSampler, augmented_maps, cell_loss
 from stereolive.types import FaceCrop
 
 
@@ -65,9 +66,16 @@ def test_exported_liveness_model_agrees(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("roll_deg", [0.0, 30.0, 90.0])
-def test_joint_stage_builds_the_detectors_liveness_input(crops: Crops, roll_deg: float) -> None:
+@pytest.mark.parametrize(
+    "spectra",
+    [("visible", "near_infrared"), ("near_infrared", "visible"), ("near_infrared", "near_infrared")],
+)
+def test_joint_stage_builds_the_detectors_liveness_input(
+    crops: Crops, roll_deg: float, spectra: tuple[str, str]
+) -> None:
     stored = variant_crop(crops.face_crop(0), 96, 0, np.random.default_rng(0))
-    crop = FaceCrop(**{**stored.__dict__, "roll_deg": roll_deg})
+    changed = {"roll_deg": roll_deg, "first_spectrum": spectra[0], "second_spectrum": spectra[1]}
+    crop = FaceCrop(**{**stored.__dict__, **changed})
     random = np.random.default_rng(1)
     disparity = (random.normal(size=(48, 48)) * 0.5 + np.linspace(-5, 5, 48)).astype(np.float32)
     log_scale = random.normal(size=(48, 48)).astype(np.float32) * 0.2 - 1
@@ -78,7 +86,7 @@ def test_joint_stage_builds_the_detectors_liveness_input(crops: Crops, roll_deg:
         torch.from_numpy(view.transpose(2, 0, 1)[None] / np.float32(255)) for view in (crop.first, crop.second)
     )
     row = crops.rows[0]
-    geometry = Geometry.of([type(row)(**{**row.__dict__, "roll_deg": roll_deg})], torch.device("cpu"))
+    geometry = Geometry.of([type(row)(**{**row.__dict__, **changed})], torch.device("cpu"))
     maps = liveness_maps(
         torch.from_numpy(disparity)[None, None], torch.from_numpy(log_scale)[None, None], first, second, geometry
     )
@@ -113,19 +121,25 @@ def _disparity(crop: FaceCrop) -> float:
     return float(max(range(-20, 21), key=likeness))
 
 
-def test_cache_holds_the_detectors_inputs_and_is_kept(crops: Crops, depth_onnx: Path, tmp_path: Path) -> None:
-    few = Crops(crops.folder)
-    few.rows = few.rows[:4]
-    inputs = cache_inputs(few, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+def test_cache_holds_the_detectors_inputs_and_is_kept_until_the_crops_change(
+    crop_folder: Path, depth_onnx: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(crop_folder, tmp_path / "crops")
+    crops = Crops(tmp_path / "crops")
+    inputs = cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
     assert (inputs.variants, inputs.channels, inputs.grid) == (2, len(LIVENESS_CHANNELS), 48)
     crop = variant_crop(crops.face_crop(2), 96, 0, np.random.default_rng(0))
     planes = [view.transpose(2, 0, 1)[None] / np.float32(255) for view in (crop.first, crop.second)]
     disparity, sd = Network(depth_onnx, threads=1).run(*planes)
     expected = liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))
     assert np.abs(inputs.read([2], [0])[0] - expected).max() < 0.01
-    stamp = (tmp_path / "cache" / "000000.npy").stat().st_mtime_ns
-    cache_inputs(few, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
-    assert (tmp_path / "cache" / "000000.npy").stat().st_mtime_ns == stamp
+    (path,) = (tmp_path / "cache").iterdir()
+    stamp = path.stat().st_mtime_ns
+    cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    assert path.stat().st_mtime_ns == stamp
+    (crops.folder / "shard-00000" / "signature").write_text("cut anew")
+    cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_balanced_sampling(crops: Crops) -> None:
@@ -140,6 +154,18 @@ def test_changed_inputs_keep_their_constants_and_differ(crops: Crops) -> None:
     maps = torch.rand(6, len(LIVENESS_CHANNELS), 48, 48)
     changed = augmented_maps(maps.clone(), torch.Generator().manual_seed(0))
     assert changed.shape == maps.shape and torch.isfinite(changed).all()
-    assert IMAGES == {"first": [3, 4, 5], "second": [6, 7, 8]}
+    assert IMAGES == {"lead": [3, 4, 5], "other": [6, 7, 8]}
     again = augmented_maps(maps.clone(), torch.Generator().manual_seed(0))
     assert torch.equal(changed, again)
+
+
+def test_a_living_face_must_live_in_every_cell_and_an_attack_not_in_a_quarter() -> None:
+    living = torch.full((1, 12, 12), 9.0)
+    patched = living.clone()
+    patched[:, 4:6] = -9.0  # two rows across the face
+    bona_fide, attack = torch.ones(1), torch.zeros(1)
+    assert float(cell_loss(living, bona_fide)) < 0.01 < 1 < float(cell_loss(patched, bona_fide))
+    assert float(cell_loss(patched, attack)) < 0.01 < 1 < float(cell_loss(living, attack))
+    outside = living.clone()
+    outside[:, 0] = -9.0
+    assert float(cell_loss(outside, bona_fide)) < 0.01

@@ -17,14 +17,17 @@ import pytest
 import torch
 
 from stereolive.data.crops import Crops
-from stereolive.errors import InputError
+from stereolive.errors import InputError, ModelError
+from stereolive.nets.depth import DepthNetwork
+from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
 from stereolive.runtime import Network
 from stereolive.store import Model
 from stereolive.train import run as run_module
 from stereolive.train.config import DepthStage, JointStage, LivenessStage, TrainConfig
-from stereolive.train.depth_stage import depth_errors, load_depth_weights, train_depth
+from stereolive.train.depth_stage import depth_errors, train_depth
 from stereolive.train.loop import Log, Machine, batch_indices, machine, rate_share
 from stereolive.train.run import train_on_crops
+from stereolive.train.weights import Weights
 
 
 def _config(out: Path, steps: int, **further: object) -> TrainConfig:
@@ -103,17 +106,6 @@ def test_a_checkpoint_of_another_run_is_refused(crops: Crops, tmp_path: Path) ->
         train_depth(crops, [0, 1], [2], dataclasses.replace(config, seed=5), where, log)
 
 
-def test_a_finished_networks_weights_can_be_taken_over(crops: Crops, tmp_path: Path) -> None:
-    config = _config(tmp_path / "m", 2)
-    where, log = _prepared(config)
-    trained = train_depth(crops, [0, 1], [2], config, where, log)
-    later = _config(tmp_path / "n", 0, depth_from=config.work)
-    where, log = _prepared(later)
-    assert _same(trained, train_depth(crops, [0, 1], [2], later, where, log))
-    with pytest.raises(InputError, match=r"holds no depth\.checkpoint"):
-        load_depth_weights(tmp_path)
-
-
 _CHILD = """
 import sys
 from pathlib import Path
@@ -150,17 +142,21 @@ def test_killed_at_any_moment_the_checkpoint_is_whole(crop_folder: Path, tmp_pat
     )
 
 
-@pytest.fixture(scope="module")
-def finished(crop_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainConfig, Model]:
-    torch.set_num_threads(1)
-    config = _config(
-        tmp_path_factory.mktemp("run") / "model",
+def _small(out: Path) -> TrainConfig:
+    return _config(
+        out,
         12,
         validation_share=0.3,
         liveness=LivenessStage(steps=12, batch=8, variants=1),
         joint=JointStage(steps=2, batch=2),
         licence="CC0-1.0",
     )
+
+
+@pytest.fixture(scope="module")
+def finished(crop_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainConfig, Model]:
+    torch.set_num_threads(1)
+    config = _small(tmp_path_factory.mktemp("run") / "model")
     where, log = _prepared(config)
     return config, train_on_crops(Crops(crop_folder), config, where, log)
 
@@ -170,6 +166,7 @@ def test_a_run_writes_a_model_that_loads_and_runs(finished: tuple[TrainConfig, M
     model = Model.load(config.out)
     assert model.crop_size == 96 and 0 <= model.threshold <= 1 and model.licence == "CC0-1.0"
     assert model.operating_points[0]["name"] == "bpcer_2"
+    assert model.quality["disparity_sd_px"] > 0
     assert model.training["seed"] == 0 and model.training["config"]["depth"]["steps"] == 12
     assert model.metrics["depth"]["face_median_mm"] > 0
     views = np.random.default_rng(0).random((2, 1, 3, 96, 96)).astype(np.float32)
@@ -177,6 +174,125 @@ def test_a_run_writes_a_model_that_loads_and_runs(finished: tuple[TrainConfig, M
     assert disparity.shape == sd.shape == (1, 1, 48, 48) and (sd > 0).all()
     (logit,) = Network(model.liveness_path).run(np.zeros((1, len(model.liveness_channels), 48, 48), np.float32))
     assert logit.shape == (1,)
+
+
+def test_training_goes_on_from_a_model_and_keeps_it(
+    finished: tuple[TrainConfig, Model], crop_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, model = finished
+    before = {path.name: path.read_bytes() for path in model.folder.iterdir()}
+    nothing = dataclasses.replace(
+        config,
+        out=tmp_path / "same",
+        init=model.folder,
+        depth=DepthStage(steps=0),
+        liveness=dataclasses.replace(config.liveness, steps=0),
+        joint=JointStage(),
+    )
+    where, log = _prepared(nothing)
+    same = train_on_crops(Crops(crop_folder), nothing, where, log)
+    assert _outputs(same) == pytest.approx(_outputs(model), abs=1e-4)
+    assert same.threshold == pytest.approx(model.threshold, abs=1e-3)
+    printed = capsys.readouterr().out
+    assert "before, at its own threshold" in printed and "after" in printed
+
+    adapting = dataclasses.replace(config, out=tmp_path / "more", init=model.folder, joint=JointStage())
+    where, log = _prepared(adapting)
+    changed = train_on_crops(Crops(crop_folder), adapting, where, log)
+    assert _outputs(changed) != pytest.approx(_outputs(model), abs=1e-4)
+    assert before == {path.name: path.read_bytes() for path in model.folder.iterdir()}
+
+
+def _outputs(model: Model) -> list[float]:
+    views = np.random.default_rng(0).random((2, 1, 3, 96, 96)).astype(np.float32)
+    disparity, _ = Network(model.depth_path).run(views[0], views[1])
+    maps = np.random.default_rng(1).random((1, len(model.liveness_channels), 48, 48)).astype(np.float32)
+    (logit,) = Network(model.liveness_path).run(maps)
+    return [float(disparity.mean()), float(disparity.std()), float(logit[0])]
+
+
+def test_kinds_keep_their_outputs_wherever_they_stand(finished: tuple[TrainConfig, Model]) -> None:
+    weights = Weights.of_model(finished[1].folder)
+    kinds = ["new", *reversed(weights.kinds)]
+    channels = len(finished[1].liveness_channels)
+    model = LivenessTraining(LivenessNetwork(channels, range(channels), len(kinds)))
+    weights.start_liveness(model, kinds)
+    for place, kind in enumerate(kinds[1:], start=1):
+        expected = weights.liveness["tell_kind.weight"][weights.kinds.index(kind)]
+        assert torch.equal(model.network.tell_kind.weight[place], expected)
+
+
+def test_what_cannot_be_started_from_is_refused(finished: tuple[TrainConfig, Model], tmp_path: Path) -> None:
+    config, model = finished
+    with pytest.raises(InputError, match="choose another folder"):
+        dataclasses.replace(config, init=config.out)
+    folder = tmp_path / "altered"
+    shutil.copytree(model.folder, folder)
+    (folder / "weights.pt").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=r"weights\.pt was altered"):
+        Weights.of_model(folder)
+    other = DepthNetwork(width=32)
+    with pytest.raises(InputError, match="depth network is of another size"):
+        Weights.of_model(model.folder).start_depth(other)
+    bare = tmp_path / "bare"
+    shutil.copytree(model.folder, bare)
+    manifest = json.loads((bare / "manifest.json").read_text())
+    del manifest["sha256"]["weights.pt"]
+    (bare / "manifest.json").write_text(json.dumps(manifest))
+    (bare / "weights.pt").unlink()
+    with pytest.raises(InputError, match=r"keeps no weights\.pt"):
+        Weights.of_model(bare)
+
+
+def test_where_nothing_has_depth_the_depth_network_stays(
+    finished: tuple[TrainConfig, Model], crop_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "crops"
+    shutil.copytree(crop_folder, folder)
+    path = folder / "shard-00000" / "disparity.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
+    index = folder / "shard-00000" / "index.csv"
+    lines = index.read_text().splitlines()
+    column = lines[0].split(",").index("known_share")
+    cells = [line.split(",") for line in lines[1:]]
+    rows = [",".join([*line[:column], "0.0", *line[column + 1 :]]) for line in cells]
+    index.write_text("\n".join([lines[0], *rows]) + "\n")
+    config = _config(tmp_path / "m", 5, init=finished[1].folder)
+    where, log = _prepared(config)
+    start = Weights.of_model(finished[1].folder)
+    kept = train_depth(Crops(folder), [0, 1], [2], config, where, log, start)
+    assert all(torch.equal(entry, start.depth[name]) for name, entry in kept.state_dict().items())
+    with pytest.raises(InputError, match="or start from a model"):
+        train_depth(Crops(folder), [0, 1], [2], config, where, log)
+
+
+_PROCESS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from stereolive.data.crops import Crops
+import test_run
+config = test_run._small(Path({out!r}))
+where, log = test_run._prepared(config)
+assert where.world == 2
+test_run.train_on_crops(Crops({crops!r}), config, where, log)
+"""
+
+
+def test_two_processes_train_one_model(crop_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    script = tmp_path / "process.py"
+    script.write_text(_PROCESS.format(here=str(Path(__file__).parent), out=str(out), crops=str(crop_folder)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert Model.load(out).training["seed"] == 0
+    logged = [json.loads(line) for line in (out.with_name("model.work") / "metrics.jsonl").read_text().splitlines()]
+    for stage in ("depth", "liveness", "joint"):
+        steps = [line["step"] for line in logged if line["stage"] == stage and "loss" in line]
+        assert steps == sorted(set(steps)) and steps  # one process writes
 
 
 def test_the_threshold_rests_on_validation_subjects_alone(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stereolive.data.crops import CropRow, Crops
+from stereolive.data.manifest import FURTHER_MANIFEST
 from stereolive.errors import InputError
 from stereolive.train.split import check_coverage, coverage_table, split
 
@@ -89,3 +90,22 @@ def test_a_subject_on_both_sides_is_refused(crops: Crops) -> None:
 def test_subjects_are_needed(crops: Crops) -> None:
     with pytest.raises(InputError, match="subject_id"):
         split([_with(row, subject_id="") for row in crops.rows], 0.15, 0)
+
+
+@pytest.mark.parametrize("own_split", [False, True])
+def test_a_further_manifest_is_only_learned_from(crops: Crops, own_split: bool) -> None:
+    own = [
+        _with(row, further={"split": ("train", "train", "validation", "validation")[index % 4]} if own_split else {})
+        for index, row in enumerate(crops.rows)
+    ]
+    if own_split:
+        own = [_with(row, subject_id=f"{row.subject_id}/{row.further['split']}") for row in own]
+    given = ("", "train", "validation", "test")
+    further = [
+        _with(row, subject_id=f"2/{row.subject_id}", further={FURTHER_MANIFEST: "2", "split": given[index % 4]})
+        for index, row in enumerate(crops.rows)
+    ]
+    alone, together = split(own, 0.3, 0), split([*own, *further], 0.3, 0)
+    assert together["validation"] == alone["validation"]
+    learned = [index for index in together["train"] if index >= len(own)]
+    assert learned == [len(own) + index for index in range(len(further)) if index % 4 in (0, 1)]

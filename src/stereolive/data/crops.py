@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
@@ -110,6 +110,18 @@ class Crops:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def shards(self) -> dict[str, list[int]]:
+        """Indices of the rows by shard."""
+        members: dict[str, list[int]] = {}
+        for index, row in enumerate(self.rows):
+            members.setdefault(row.shard, []).append(index)
+        return members
+
+    def signature(self, shard: str) -> str:
+        """Changes whenever a shard's crops do; empty where it has none."""
+        return _read_signature(self.folder / shard) or ""
+
     def read(self, indices: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float16]]:
         """First and second views (B, T, T, 3) and disparity (B, T, T) of these rows."""
         arrays = [self._arrays[self.rows[index].shard] for index in indices]
@@ -143,7 +155,7 @@ class Crops:
         names = ("first", "second", "disparity")
         return {
             shard: tuple(np.load(self.folder / shard / f"{name}.npy", mmap_mode="r") for name in names)
-            for shard in dict.fromkeys(row.shard for row in self.rows)
+            for shard in self.shards
         }
 
 
@@ -162,19 +174,24 @@ def cut_crops(manifest: Manifest, out: str | Path, workers: int = 1, cutting: Cu
         for shard, chunk in zip(shards, chunks, strict=True)
         if _read_signature(out / shard) != _signature(chunk, cutting)
     ]
-    if missing and workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            running = [pool.submit(_cut_shard, *task) for task in missing]
-            for done in track(as_completed(running), "cutting crops", total=len(running)):
-                done.result()
-    else:
-        for task in track(missing, "cutting crops"):
-            _cut_shard(*task)
+    run_each(_cut_shard, missing, workers, "cutting crops")
     described = {"format": CROPS_FORMAT, **asdict(cutting), "manifest": str(manifest.path), "shards": shards}
     part = out / "crops.json.part"
     part.write_text(json.dumps(described, indent=1) + "\n", "utf-8")
     part.replace(out / "crops.json")
     return Crops(out)
+
+
+def run_each(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]], workers: int, text: str) -> None:
+    """``work(*task)`` for every task, in so many processes, with a progress bar. The first error ends it."""
+    if workers > 1 and len(tasks) > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            running = [pool.submit(work, *task) for task in tasks]
+            for done in track(as_completed(running), text, total=len(running)):
+                done.result()
+    else:
+        for task in track(tasks, text):
+            work(*task)
 
 
 def true_disparity_px(depth_mm: NDArray[np.float32], rig: Rig, crop: FaceCrop) -> NDArray[np.float32]:

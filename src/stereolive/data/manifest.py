@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -79,6 +79,32 @@ class Manifest:
         if not presentations:
             raise ManifestError(f"manifest {path}: has no rows")
         return cls(path, tuple(presentations))
+
+
+FURTHER_MANIFEST = "further_manifest"
+"""Column that tells rows which ``joined`` took from a further manifest; it holds that manifest's number."""
+
+
+def joined(first: Manifest, further: Sequence[Manifest]) -> Manifest:
+    """One manifest of several. The names of the further ones' samples, subjects and instruments are put under their
+    manifest's number, 2 and up, since two recordings may call different people the same."""
+    presentations = list(first)
+    for number, manifest in enumerate(further, start=2):
+        for entry in manifest:
+            named = {
+                name: f"{number}/{value}"
+                for name, value in entry.further.items()
+                if name in ("instrument_id", "instrument_subject_id", "presenter_id") and value
+            }
+            presentations.append(
+                replace(
+                    entry,
+                    sample_id=f"{number}/{entry.sample_id}",
+                    subject_id=f"{number}/{entry.subject_id}" if entry.subject_id else "",
+                    further={**entry.further, **named, FURTHER_MANIFEST: str(number)},
+                )
+            )
+    return Manifest(first.path, tuple(presentations))
 
 
 def write_rows(path: str | Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:

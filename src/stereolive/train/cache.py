@@ -8,36 +8,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
-from stereolive.data.crops import Crops
+from stereolive.data.crops import Crops, run_each
 from stereolive.depth import depth_information, liveness_input
 from stereolive.runtime import Network, planes
 from stereolive.types import FaceCrop
-
-CHUNK = 100
 
 
 class LivenessInputs:
     """Cached inputs: ``read(rows, variants)`` -> (B, C, G, G) float16."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self._chunks = [np.load(folder / f"{start:06d}.npy", mmap_mode="r") for start in range(0, count, CHUNK)]
-        self.variants = int(self._chunks[0].shape[1])
-        self.channels = int(self._chunks[0].shape[2])
-        self.grid = int(self._chunks[0].shape[3])
+    def __init__(self, crops: Crops, folder: Path) -> None:
+        self._shards = {shard: np.load(_path(crops, folder, shard), mmap_mode="r") for shard in crops.shards}
+        self._places = [(row.shard, row.row) for row in crops.rows]
+        _, self.variants, self.channels, self.grid, _ = next(iter(self._shards.values())).shape
 
     def read(self, rows: Sequence[int], variants: Sequence[int]) -> NDArray[np.float16]:
+        places = [self._places[row] for row in rows]
         return np.stack(
-            [self._chunks[row // CHUNK][row % CHUNK, variant] for row, variant in zip(rows, variants, strict=True)]
+            [self._shards[shard][row, variant] for (shard, row), variant in zip(places, variants, strict=True)]
         )
 
 
@@ -46,20 +41,12 @@ def cache_inputs(
 ) -> LivenessInputs:
     """Run the depth network over ``variants`` crops of every row; what is there already is kept."""
     folder.mkdir(parents=True, exist_ok=True)
+    paths = {shard: _path(crops, folder, shard) for shard in crops.shards}
     tasks = [
-        (crops.folder, depth_onnx, folder / f"{start:06d}.npy", start, min(start + CHUNK, len(crops)), variants, seed)
-        for start in range(0, len(crops), CHUNK)
-        if not (folder / f"{start:06d}.npy").exists()
+        (crops.folder, depth_onnx, path, shard, variants, seed) for shard, path in paths.items() if not path.exists()
     ]
-    if tasks and workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            running = [pool.submit(_cache_chunk, *task) for task in tasks]
-            for done in track(as_completed(running), "depth information", total=len(running)):
-                done.result()
-    else:
-        for task in track(tasks, "depth information"):
-            _cache_chunk(*task)
-    return LivenessInputs(folder, len(crops))
+    run_each(_cache_shard, tasks, workers, "depth information")
+    return LivenessInputs(crops, folder)
 
 
 def variant_crop(stored: FaceCrop, crop_px: int, variant: int, random: np.random.Generator) -> FaceCrop:
@@ -102,14 +89,18 @@ def variant_crop(stored: FaceCrop, crop_px: int, variant: int, random: np.random
     )
 
 
-def _cache_chunk(
-    crop_folder: Path, depth_onnx: Path, path: Path, start: int, stop: int, variants: int, seed: int
-) -> None:
+def _path(crops: Crops, folder: Path, shard: str) -> Path:
+    """Named by the shard's content, so that crops cut anew are run anew."""
+    return folder / f"{shard}-{crops.signature(shard)[:16]}.npy"
+
+
+def _cache_shard(crop_folder: Path, depth_onnx: Path, path: Path, shard: str, variants: int, seed: int) -> None:
     cv2.setNumThreads(1)
-    crops, network = _opened(crop_folder, depth_onnx)
+    crops, network = _opened(crop_folder, depth_onnx, path.parent)
     size = crops.cutting.crop_px
     results = []
-    for index in range(start, stop):
+    indices = crops.shards[shard]
+    for index in indices:
         random = np.random.default_rng((seed, index))
         stored = crops.face_crop(index)
         made = [variant_crop(stored, size, variant, random) for variant in range(variants)]
@@ -118,10 +109,11 @@ def _cache_chunk(
             results.append(liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0])).astype(np.float16))
     part = path.with_name(f".{path.name}-{os.getpid()}")
     with part.open("wb") as file:
-        np.save(file, np.stack(results).reshape(stop - start, variants, *results[0].shape))
+        np.save(file, np.stack(results).reshape(len(indices), variants, *results[0].shape))
     part.replace(path)
 
 
 @lru_cache(maxsize=1)
-def _opened(crop_folder: Path, depth_onnx: Path) -> tuple[Crops, Network]:
+def _opened(crop_folder: Path, depth_onnx: Path, folder: Path) -> tuple[Crops, Network]:
+    """``folder`` stands for the network's content, which may change behind the same path."""
     return Crops(crop_folder), Network(depth_onnx, threads=1)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ class LivenessStage:
     """Share of the last features dropped in training."""
     species_weight: float = 0.3
     """Of the auxiliary task, telling the species apart, against the task itself."""
+    cell_weight: float = 1.0
+    """Of the cells' own answers against the task itself."""
     channels: tuple[str, ...] = ()
     """Names of the input channels to use, of ``depth.LIVENESS_CHANNELS``; empty for all. For ablations."""
 
@@ -89,6 +92,8 @@ class TrainConfig:
 
     manifest: Path
     """The manifest to train on; needs labels, and depth for the depth stage."""
+    also: tuple[Path, ...] = field(default=(), kw_only=True)
+    """Further manifests, only learned from: validation and the threshold rest on ``manifest`` alone."""
     out: Path
     """The model folder to write; work is kept beside it in a folder ``OUT.work`` until you delete that."""
     name: str = "stereolive"
@@ -121,8 +126,10 @@ class TrainConfig:
     """The liveness stage."""
     joint: JointStage = field(default_factory=JointStage)
     """The joint stage."""
-    depth_from: Path | None = None
-    """A work folder or checkpoint whose depth network is taken over before the depth stage."""
+    init: Path | None = None
+    """A model folder whose networks training starts from; it stays as it is."""
+    init_depth_only: bool = False
+    """Whether only the depth network is taken from ``init``, and the liveness model starts anew."""
 
     def __post_init__(self) -> None:
         for name, side in (("crop_px", self.crop_px), ("depth.window_px", self.depth.window_px)):
@@ -134,6 +141,8 @@ class TrainConfig:
             raise InputError(f"bpcer: expected a share between 0 and 1, got {self.bpcer}")
         if not 0 < self.validation_share < 1:
             raise InputError(f"validation_share: expected a share between 0 and 1, got {self.validation_share}")
+        if self.init is not None and self.init.resolve() == self.out.resolve():
+            raise InputError(f"out: {self.out} is the model that training starts from; choose another folder")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"device: expected auto, cpu or cuda, got {self.device!r}")
 
@@ -148,10 +157,21 @@ class TrainConfig:
         return plain
 
 
+ADAPTATION: Mapping[str, Any] = {
+    "depth": {"steps": 300, "learning_rate": 2e-4, "ramp_share": 0.0, "average_decay": 0.99},
+    "liveness": {"steps": 400, "learning_rate": 3e-4, "average_decay": 0.99},
+}
+"""What a run that starts from a model is told where no file says otherwise: few and small steps, so that a few hundred
+presentations of one rig do not wash away what the model knows of others."""
+
+
 def load_config(path: str | Path | None, **given: Any) -> TrainConfig:
-    """The configuration in a YAML file, with ``given`` values on top. Raises InputError for a mistyped key or value."""
+    """The configuration in a YAML file, with ``given`` values on top; ``ADAPTATION`` for one that
+    starts from a model without a file. Raises InputError for a mistyped key or value."""
     data: Any = {}
     where = "configuration"
+    if path is None and given.get("init") is not None:
+        data = ADAPTATION
     if path is not None:
         try:
             import yaml
@@ -204,11 +224,15 @@ def _value(kind: Any, value: Any, where: str, name: str) -> Any:
         return float(value)
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
+    if kind is bool and isinstance(value, bool):
+        return value
     if kind is str and isinstance(value, str):
         return value
     if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_value(str, entry, where, name) for entry in value)
-    words = {int: "a whole number", float: "a number", str: "text", Path: "a path"}.get(kind, "a list of names")
+        return tuple(_value(typing.get_args(kind)[0], entry, where, name) for entry in value)
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}.get(
+        kind, "a list of names"
+    )
     raise InputError(f"{where}: {name}: expected {words}, got {value!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,29 +16,41 @@ from stereolive.nets.losses import depth_losses, pooled
 from stereolive.train.augment import StoredBatch, augmented, centred
 from stereolive.train.config import DepthStage, TrainConfig
 from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, generator
+from stereolive.train.weights import Weights
 
 MIN_KNOWN_SHARE = 0.05
 MAX_VALIDATION = 256
 
 
 def train_depth(
-    crops: Crops, train: Sequence[int], validation: Sequence[int], config: TrainConfig, where: Machine, log: Log
+    crops: Crops,
+    train: Sequence[int],
+    validation: Sequence[int],
+    config: TrainConfig,
+    where: Machine,
+    log: Log,
+    start: Weights | None = None,
 ) -> DepthNetwork:
     """Train the depth network on the rows ``train`` of ``crops`` that have depth; the running mean of its weights is
-    returned."""
+    returned.
+
+    From ``start``, or from nothing. Where no row has depth, a network that starts from a model's stays as it is.
+    Raises InputError where there is neither depth nor a start.
+    """
     stage = config.depth
     train = [index for index in train if crops.rows[index].known_share > MIN_KNOWN_SHARE]
     validation = [index for index in validation if crops.rows[index].known_share > MIN_KNOWN_SHARE]
     torch.manual_seed(config.seed)
     model = DepthNetwork(stage.width, stage.max_shift)
-    if config.depth_from is not None:
-        model.load_state_dict(load_depth_weights(config.depth_from))
+    if start is not None:
+        start.start_depth(model)
     if not stage.steps:
         return model.eval()
     if not train:
-        raise InputError(
-            "no training presentation has depth; give a column depth, or set depth.steps to 0 and depth_from"
-        )
+        if start is None:
+            raise InputError("no training presentation has depth; give a column depth, or start from a model (init)")
+        log.say("no training presentation has depth: the depth network stays as it is")
+        return model.eval()
     bins = bin_disparity_px(stage.max_shift).view(1, -1, 1, 1).to(where.device)
     whole_from = round(stage.steps * (1.0 - stage.whole_share))
 
@@ -71,6 +82,8 @@ def train_depth(
         config.checkpoint_minutes,
     )
     signature = {"stage": asdict(stage), "seed": config.seed, "crop_px": config.crop_px, "crops": len(train)}
+    if start is not None:
+        signature["init"] = start.sha256
     trained = fit(model, recipe, load, loss, validate, config.work, where, log, signature)
     assert isinstance(trained, DepthNetwork)
     return trained
@@ -136,15 +149,6 @@ def read_batch(crops: Crops, rows: Sequence[int]) -> StoredBatch:
 
 def on_device(batch: StoredBatch, where: Machine) -> StoredBatch:
     return StoredBatch(*(array.to(where.device) for array in (batch.first, batch.second, batch.disparity)))
-
-
-def load_depth_weights(path: Path) -> dict[str, Tensor]:
-    """The running mean of the weights in a depth checkpoint, or in a work folder that holds one."""
-    file = path / "depth.checkpoint" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"depth_from {path}: holds no depth.checkpoint")
-    weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)["average"]
-    return weights
 
 
 def evenly(rows: Sequence[int], most: int) -> list[int]:

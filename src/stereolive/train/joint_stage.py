@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from stereolive.data.crops import CropRow, Crops
 from stereolive.data.manifest import BONA_FIDE
-from stereolive.depth import FACE_RADIUS, FARTHEST_MM, LIVENESS_CHANNELS, NEAREST_MM
+from stereolive.depth import DISPARITY_SD_UNIT_PX, FACE_RADIUS, FARTHEST_MM, LIVENESS_CHANNELS, NEAREST_MM
 from stereolive.nets.depth import DepthNetwork, DepthOutput, bin_disparity_px, warp
-from stereolive.nets.liveness import LivenessNetwork
+from stereolive.nets.liveness import Answers, LivenessNetwork
 from stereolive.nets.losses import depth_losses
 from stereolive.train.augment import StoredBatch, centred
 from stereolive.train.config import TrainConfig
@@ -61,21 +61,18 @@ class Geometry:
 
 
 class BothNetworks(nn.Module):
-    """Pair in; depth output, liveness logit and auxiliary logits out."""
+    """Pair in; depth output and the liveness model's answers out."""
 
     def __init__(self, depth: DepthNetwork, liveness: LivenessNetwork) -> None:
         super().__init__()
         self.depth = depth
         self.liveness = liveness
 
-    def forward(
-        self, first: Tensor, second: Tensor, geometry: Geometry, seed: int
-    ) -> tuple[DepthOutput, Tensor, Tensor]:
+    def forward(self, first: Tensor, second: Tensor, geometry: Geometry, seed: int) -> tuple[DepthOutput, Answers]:
         """``first``, ``second``: (B, 3, S, S) in 0..1. ``seed``: of the change made to the liveness model's input."""
         output: DepthOutput = self.depth(first, second)
         maps = liveness_maps(output.disparity, output.log_scale, first, second, geometry)
-        logit, kind = self.liveness.both(augmented_maps(maps, torch.Generator().manual_seed(seed)))
-        return output, logit, kind
+        return output, self.liveness.answers(augmented_maps(maps, torch.Generator().manual_seed(seed)))
 
 
 def train_jointly(
@@ -104,12 +101,12 @@ def train_jointly(
         seed = generator(config.seed, step, where.rank).initial_seed()
         # Statistics of two stages' own batches are kept: a few small steps would only blur them.
         network.apply(_freeze_normalisation)
-        output, logit, kind = network(batch.first, batch.second, Geometry.of(rows, where.device), seed)
+        output, answers = network(batch.first, batch.second, Geometry.of(rows, where.device), seed)
         target = torch.from_numpy(np.array([row.label == BONA_FIDE for row in rows], np.float32)).to(where.device)
-        main = functional.binary_cross_entropy_with_logits(logit, target * 0.98 + 0.01)
+        main = functional.binary_cross_entropy_with_logits(answers.logit, target * 0.98 + 0.01)
         losses = depth_losses(output, batch.disparity, batch.weight, bins)
-        # The auxiliary head takes no part here, yet every parameter must have a gradient where several processes train.
-        total = main + stage.depth_weight * losses.total + 0.0 * kind.sum()
+        # The other heads take no part here, yet every parameter must have a gradient where several processes train.
+        total = main + stage.depth_weight * losses.total + 0.0 * (answers.kind.sum() + answers.cells.sum())
         return total, {"loss": main, "face_px": losses.face_error_px}
 
     recipe = Recipe("joint", stage.steps, stage.learning_rate, 1e-4, 1.0, 0.99, config.seed, config.checkpoint_minutes)
@@ -139,9 +136,10 @@ def liveness_maps(disparity: Tensor, log_scale: Tensor, first: Tensor, second: T
     maps = [
         ((depth_mm - distance_mm) / 50).clamp(-3.0, 3.0),
         (depth_sd_mm / 20).clamp(0.0, 3.0),
-        (disparity_sd / 4).clamp(0.0, 3.0),
+        (disparity_sd / DISPARITY_SD_UNIT_PX).clamp(0.0, 3.0),
     ]
-    for view in (small_first, laid):
+    swapped = geometry.second_is_visible > geometry.first_is_visible  # as depth.second_leads
+    for view in (torch.where(swapped, laid, small_first), torch.where(swapped, small_first, laid)):
         level = view[:, :, face].mean((1, 2)).clamp_min(0.01).view(-1, 1, 1, 1)
         maps.append((view * (0.5 / level)).clamp(0.0, 2.0))
     maps.append(torch.ones_like(disparity))
@@ -149,8 +147,8 @@ def liveness_maps(disparity: Tensor, log_scale: Tensor, first: Tensor, second: T
     constants = [
         (side_mm / 250).clamp_max(4.0),
         (distance_mm / 1000).clamp_max(4.0),
-        geometry.first_is_visible,
-        geometry.second_is_visible,
+        torch.maximum(geometry.first_is_visible, geometry.second_is_visible),
+        torch.minimum(geometry.first_is_visible, geometry.second_is_visible),
     ]
     planes = torch.cat(constants, 1).expand(-1, -1, grid, grid)
     result = torch.cat([turned, planes], 1)

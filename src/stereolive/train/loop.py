@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +44,16 @@ class Machine:
         return self.rank == 0
 
 
+def main_first(where: Machine, make: Callable[[], Item]) -> Item:
+    """``make()``, which the first process does before the others: what it left in files, they find there."""
+    if where.world > 1 and not where.is_main:
+        torch.distributed.barrier()
+    made = make()
+    if where.world > 1 and where.is_main:
+        torch.distributed.barrier()
+    return made
+
+
 def machine(device: str, threads: int) -> Machine:
     """Set up this process for training."""
     if threads:
@@ -53,7 +64,8 @@ def machine(device: str, threads: int) -> Machine:
         raise InputError("device: there is no GPU that torch can use; choose cpu or auto")
     chosen = torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
     if world > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if name == "cuda" else "gloo")
+        # The first process cuts crops for all, which may take hours.
+        torch.distributed.init_process_group("nccl" if name == "cuda" else "gloo", timeout=timedelta(days=2))
     return Machine(chosen, rank, world)
 
 

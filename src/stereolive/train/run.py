@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
 
 from stereolive.data.crops import Crops, Cutting, cut_crops
-from stereolive.data.manifest import Manifest
-from stereolive.depth import LIVENESS_CHANNELS
+from stereolive.data.manifest import BONA_FIDE, Manifest, joined
+from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_CHANNELS, depth_information, liveness_input
 from stereolive.errors import InputError
+from stereolive.measures import mismatch_px
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
+from stereolive.quality import QualityThresholds
+from stereolive.runtime import Network, planes
 from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, sha256
-from stereolive.train.cache import cache_inputs
+from stereolive.train.cache import LivenessInputs, cache_inputs, variant_crop
 from stereolive.train.config import TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import train_jointly
-from stereolive.train.liveness_stage import logits_of, temperature, train_liveness
-from stereolive.train.loop import Log, Machine, machine
+from stereolive.train.liveness_stage import kind_numbers, logits_of, temperature, train_liveness
+from stereolive.train.loop import Log, Machine, machine, main_first
 from stereolive.train.split import check_coverage, coverage_table, split
-from stereolive.train.threshold import area_under_curve, operating_points
+from stereolive.train.threshold import area_under_curve, operating_points, rates_at
+from stereolive.train.weights import Weights
+
+ALLOWED_UNCERTAIN = 200
+"""One of so many living faces may be refused because the views do not match well enough."""
 
 
 def train(config: TrainConfig) -> Model:
@@ -36,11 +50,13 @@ def train(config: TrainConfig) -> Model:
     Stopped or killed, the same call goes on where the last checkpoint was.
     """
     where = machine(config.device, config.threads)
-    manifest = Manifest.read(config.manifest)
+    if config.init is not None:
+        Weights.of_model(config.init)  # a model that cannot be started from is refused before anything is cut
+    manifest = joined(Manifest.read(config.manifest), [Manifest.read(path) for path in config.also])
     config.work.mkdir(parents=True, exist_ok=True)
     log = Log(config.work / "metrics.jsonl", where)
     cutting = Cutting(config.crop_px, config.stored_px)
-    crops = cut_crops(manifest, config.work / "crops", config.workers, cutting)
+    crops = main_first(where, lambda: cut_crops(manifest, config.work / "crops", config.workers, cutting))
     return train_on_crops(crops, config, where, log)
 
 
@@ -55,23 +71,23 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     )
     log.say(f"{len(learning)} presentations to train on, {len(validating)} of other subjects to validate with")
 
-    depth = train_depth(crops, learning, validating, config, where, log)
+    start = None if config.init is None else Weights.of_model(config.init)
+    depth = train_depth(crops, learning, validating, config, where, log, start)
     depth_path = config.work / DEPTH_FILE
-    export_depth(depth, depth_path, config.crop_px)
-
-    inputs = cache_inputs(
-        crops, depth_path, _cache_folder(config, depth_path), config.liveness.variants, config.seed, config.workers
-    )
-    liveness = train_liveness(crops.rows, inputs, learning, validating, config, where, log)
+    inputs = main_first(where, lambda: _inputs_of(depth, crops, depth_path, config.liveness.variants, config, where))
+    begun = None if config.init_depth_only else start
+    liveness = train_liveness(crops.rows, inputs, learning, validating, config, where, log, begun)
 
     if config.joint.steps:
         depth, liveness = train_jointly(crops, learning, depth, liveness, config, where, log)
-        export_depth(depth, depth_path, config.crop_px)
-        inputs = cache_inputs(crops, depth_path, _cache_folder(config, depth_path), 1, config.seed, config.workers)
+        inputs = main_first(where, lambda: _inputs_of(depth, crops, depth_path, 1, config, where))
         liveness.to(where.device).temperature.fill_(1.0)
         labels = np.array([crops.rows[index].label == "bona_fide" for index in validating])
         liveness.temperature.fill_(temperature(logits_of(liveness, inputs, validating, where), labels))
-    export_liveness(liveness, config.work / LIVENESS_FILE, inputs.grid)
+    if where.is_main:
+        export_liveness(liveness, config.work / LIVENESS_FILE, inputs.grid)
+        kinds = tuple(kind_numbers(crops.rows, learning))
+        Weights(_state(depth), _state(liveness), kinds).save(config.work)
 
     logits = logits_of(liveness.to(where.device), inputs, validating, where)
     scores = 1 / (1 + np.exp(-logits))
@@ -96,6 +112,9 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
         },
         points[0]["threshold"],
         tuple(points),
+        quality=replace(
+            QualityThresholds(), disparity_sd_px=_highest_disparity_sd_px(inputs, crops, validating)
+        ).as_json(),
         metrics=metrics,
         training={
             "data_sha256": _data_hash(crops, config),
@@ -110,6 +129,8 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     if not where.is_main:
         return model
     saved = model.save(config.out)
+    if config.init is not None and Model.load(config.init).liveness_channels == saved.liveness_channels:
+        log.say_table(before_and_after(Model.load(config.init), saved, crops, validating))
     log.say(
         f"threshold {saved.threshold:.4f}: {points[0]['name']}, apcer_max {points[0]['apcer_max']:.3f} on validation"
     )
@@ -117,9 +138,68 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     return saved
 
 
-def _cache_folder(config: TrainConfig, depth_path: Path) -> Path:
-    """Named by the depth network's content: another network's depth information is never trained on."""
-    return config.work / "cache" / sha256(depth_path)[:16]
+def _inputs_of(
+    depth: DepthNetwork, crops: Crops, path: Path, variants: int, config: TrainConfig, where: Machine
+) -> LivenessInputs:
+    """The liveness model's inputs by ``depth``, exported to ``path`` and run over all crops by the first process.
+
+    The cache is named by the network's content: another network's depth information is never trained on.
+    """
+    if where.is_main:
+        export_depth(depth, path, config.crop_px)
+    folder = config.work / "cache" / sha256(path)[:16]
+    return cache_inputs(crops, path, folder, variants, config.seed, config.workers)
+
+
+def before_and_after(before: Model, after: Model, crops: Crops, validating: Sequence[int]) -> Table:
+    """What training from ``before`` to ``after`` changed on the validation rows, both run as the detector runs them.
+
+    The model that was started from is shown at its own threshold, which knows nothing of these subjects, and at one set
+    on them, as the new model's is.
+    """
+    species = [crops.rows[index].species for index in validating]
+    old, new = (_scores(model, crops, validating) for model in (before, after))
+    share = after.operating_points[0]["name"].removeprefix("bpcer_")
+    lines = (
+        ("before, at its own threshold", old, before.threshold),
+        ("before, threshold set here", old, operating_points(old, species, float(share) / 100)[0]["threshold"]),
+        ("after", new, after.threshold),
+    )
+    table = Table(title=f"{len(validating)} presentations of validation subjects")
+    for name in ("model", "AUC", "BPCER", "worst APCER", "of"):
+        table.add_column(name, justify="left" if name in ("model", "of") else "right")
+    for name, scores, threshold in lines:
+        bpcer, apcer = rates_at(scores, species, threshold)
+        worst = max(apcer, key=lambda kind: apcer[kind])
+        genuine = np.array([kind == "bona_fide" for kind in species])
+        area = area_under_curve(scores[genuine], scores[~genuine])
+        table.add_row(name, f"{area:.3f}", f"{100 * bpcer:.1f} %", f"{100 * apcer[worst]:.1f} %", worst)
+    return table
+
+
+def _scores(model: Model, crops: Crops, rows: Sequence[int]) -> NDArray[np.float64]:
+    """Of stored crops, by the exported networks of a model folder."""
+    depth, liveness = Network(model.depth_path), Network(model.liveness_path)
+    random = np.random.default_rng(0)
+    logits = []
+    for index in track(rows, "before and after"):
+        crop = variant_crop(crops.face_crop(index), model.crop_size, 0, random)
+        disparity, sd = depth.run(planes(crop.first), planes(crop.second))
+        (logit,) = liveness.run(liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))[None])
+        logits.append(float(logit.ravel()[0]))
+    return np.asarray(1 / (1 + np.exp(-np.array(logits))), np.float64)
+
+
+def _highest_disparity_sd_px(inputs: LivenessInputs, crops: Crops, validating: Sequence[int]) -> float:
+    """What ``measures.mismatch_px`` exceeds for one of ``ALLOWED_UNCERTAIN`` living faces."""
+    genuine = [index for index in validating if crops.rows[index].label == BONA_FIDE]
+    maps = inputs.read(genuine, [0] * len(genuine))[:, LIVENESS_CHANNELS.index("disparity_sd")].astype(np.float32)
+    found = [mismatch_px(plane * DISPARITY_SD_UNIT_PX) for plane in maps]
+    return round(float(np.quantile(found, 1 - 1 / ALLOWED_UNCERTAIN)), 3)
+
+
+def _state(network: DepthNetwork | LivenessNetwork) -> dict[str, Tensor]:
+    return {name: entry.detach().cpu() for name, entry in network.state_dict().items()}
 
 
 def _parameters(network: DepthNetwork | LivenessNetwork) -> int:
@@ -128,7 +208,8 @@ def _parameters(network: DepthNetwork | LivenessNetwork) -> int:
 
 def _data_hash(crops: Crops, config: TrainConfig) -> str:
     if config.manifest.is_file():
-        return sha256(config.manifest)
+        hashes = [sha256(path) for path in (config.manifest, *config.also)]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
     if not crops.rows:
         raise InputError("there are no crops")
     return sha256(crops.folder / crops.rows[0].shard / "index.csv")

@@ -10,7 +10,7 @@ from typing import Literal
 from rich.table import Table
 
 from stereolive.data.crops import CropRow
-from stereolive.data.manifest import BONA_FIDE
+from stereolive.data.manifest import BONA_FIDE, FURTHER_MANIFEST
 from stereolive.errors import InputError
 
 Side = Literal["train", "validation"]
@@ -61,12 +61,15 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
     A column ``split`` (train, validation, test) decides where there is one. Else subjects are drawn; an instrument
     (column
     ``instrument_id``) goes with its subject, one that several subjects share is drawn as well, and rows whose subject
-    and instrument fell to different sides are left out: no face and no instrument is on both sides.
+    and instrument fell to different sides are left out: no face and no instrument is on both sides. Rows of a further
+    manifest are only trained on, those of its other splits not at all.
     """
-    if any(row.further.get("split") for row in rows):
-        sides = [_given_side(row) for row in rows]
+    own = [row for row in rows if not row.further.get(FURTHER_MANIFEST)]
+    if any(row.further.get("split") for row in own):
+        own_sides = iter([_given_side(row) for row in own])
     else:
-        sides = _drawn_sides(rows, validation_share, seed)
+        own_sides = iter(_drawn_sides(own, validation_share, seed))
+    sides = [_learned_side(row) if row.further.get(FURTHER_MANIFEST) else next(own_sides) for row in rows]
     result: dict[Side, list[int]] = {
         "train": [index for index, side in enumerate(sides) if side == "train"],
         "validation": [index for index, side in enumerate(sides) if side == "validation"],
@@ -84,6 +87,10 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
     if shared:
         raise InputError(f"the split has subject {min(shared)!r} on both sides")
     return result
+
+
+def _learned_side(row: CropRow) -> str | None:
+    return "train" if row.further.get("split", "") in ("", "train") else None
 
 
 def _given_side(row: CropRow) -> str | None:

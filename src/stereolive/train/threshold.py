@@ -42,18 +42,31 @@ def operating_points(scores: NDArray[np.float64], species: Sequence[str], bpcer:
     ]
     chosen += [(f"apcer_{100 * share:g}", threshold_for_apcer(attacks, share)) for share in APCER_POINTS]
     points = []
-    for name, threshold in chosen:
-        apcer = {kind: float((values >= threshold).mean()) for kind, values in attacks.items()}
-        points.append(
-            {
-                "name": name,
-                "threshold": threshold,
-                "bpcer": float((bona_fide < threshold).mean()),
-                "apcer_max": max(apcer.values()),
-                "apcer": apcer,
-            }
-        )
+    for name, least in chosen:
+        threshold = _between(scores, least)
+        rejected, apcer = rates_at(scores, species, threshold)
+        point = {"name": name, "threshold": threshold, "bpcer": rejected}
+        points.append({**point, "apcer_max": max(apcer.values()), "apcer": apcer})
     return points
+
+
+def _between(scores: NDArray[np.float64], threshold: float) -> float:
+    """The middle of the gap between the scores that the threshold separates: the same rates, and nobody's score lies on
+    it, where rounding would decide."""
+    below, above = scores[scores < threshold], scores[scores >= threshold]
+    low = float(below.max()) if len(below) else 0.0
+    high = float(above.min()) if len(above) else 1.0
+    return (low + high) / 2
+
+
+def rates_at(scores: NDArray[np.float64], species: Sequence[str], threshold: float) -> tuple[float, dict[str, float]]:
+    """BPCER, and APCER by species, of scores of which those from ``threshold`` on are taken for bona fide."""
+    kinds = np.array(species)
+    accepted = scores >= threshold
+    attacks = sorted(set(species) - {BONA_FIDE})
+    return float((~accepted[kinds == BONA_FIDE]).mean()), {
+        kind: float(accepted[kinds == kind].mean()) for kind in attacks
+    }
 
 
 def area_under_curve(bona_fide: NDArray[np.float64], attacks: NDArray[np.float64]) -> float:

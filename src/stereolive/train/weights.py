@@ -1,0 +1,79 @@
+"""The weights that a model folder keeps beside its exported networks, so that training can go on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stereolive.errors import InputError, ModelError
+from stereolive.nets.depth import DepthNetwork
+from stereolive.nets.liveness import LivenessTraining
+from stereolive.store import WEIGHTS_FILE, Model, sha256
+from stereolive.train.loop import save_atomically
+
+WEIGHTS_FORMAT = "stereolive-weights/1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Both networks' state. ``kinds``: what the auxiliary head's outputs stand for, in their order; ``sha256``: of the
+    file they come from."""
+
+    depth: dict[str, Tensor]
+    liveness: dict[str, Tensor]
+    kinds: tuple[str, ...]
+    sha256: str = ""
+
+    @classmethod
+    def of_model(cls, folder: str | Path) -> Weights:
+        """Of a model folder, verified. Raises ModelError, InputError where it keeps none."""
+        model = Model.load(folder)
+        path = model.folder / WEIGHTS_FILE
+        if not path.is_file():
+            raise InputError(f"model {folder}: keeps no {WEIGHTS_FILE}, so training cannot go on from it")
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            if state["format"] != WEIGHTS_FORMAT:
+                raise ModelError(f"model {folder}: {WEIGHTS_FILE} is of another format")
+            return cls(state["depth"], state["liveness"], tuple(state["kinds"]), sha256(path))
+        except (KeyError, TypeError, RuntimeError, EOFError, OSError, ValueError):
+            raise ModelError(f"model {folder}: {WEIGHTS_FILE} cannot be read") from None
+
+    def save(self, folder: Path) -> None:
+        """Beside the networks in ``folder``."""
+        state = {"format": WEIGHTS_FORMAT, "depth": self.depth, "liveness": self.liveness, "kinds": list(self.kinds)}
+        save_atomically(folder / WEIGHTS_FILE, state)
+
+    def start_depth(self, network: DepthNetwork) -> None:
+        """Give ``network`` these weights. Raises InputError where its sizes are others."""
+        _load(network, self.depth, "depth")
+
+    def start_liveness(self, model: LivenessTraining, kinds: Sequence[str]) -> None:
+        """Give ``model`` these weights; of the auxiliary head those rows that stand for the same kinds.
+
+        Raises InputError where its sizes are others.
+        """
+        state = dict(self.liveness)
+        own = model.network.state_dict()
+        for name in ("tell_kind.weight", "tell_kind.bias"):
+            rows = own[name].clone()
+            for place, kind in enumerate(kinds):
+                if kind in self.kinds:
+                    rows[place] = state[name][self.kinds.index(kind)]
+            state[name] = rows
+        # Calibration is found anew on the validation subjects.
+        state["temperature"] = torch.ones(())
+        _load(model.network, state, "liveness")
+
+
+def _load(network: torch.nn.Module, state: dict[str, Tensor], stage: str) -> None:
+    own = network.state_dict()
+    fits = own.keys() == state.keys() and all(own[name].shape == entry.shape for name, entry in state.items())
+    if not fits:
+        raise InputError(f"init: its {stage} network is of another size than the configuration's")
+    network.load_state_dict(state)
