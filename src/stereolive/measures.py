@@ -125,13 +125,13 @@ def banding(image: ImageArray) -> float:
     return math.sqrt(max(0.0, shared)) if alone >= 0.7 else 0.0
 
 
-def seam(image: ImageArray, face: Face) -> float:
+def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:
     """The sharpest step from one row to the next within the face, against the rows around it.
 
     Torn pictures, lost packets and damaged JPEGs have a step in one row and none in its neighbours; what a lens draws
     is spread over several rows.
     """
-    x, y, width, height = face.box
+    x, y, width, height = box
     rows = slice(max(0, int(y)), max(0, int(y + height)))
     left, right = max(0, int(x - width / 4)), max(0, int(x + 1.25 * width))
     # A hundred columns tell a row's median as well as all of them.
@@ -144,9 +144,9 @@ def seam(image: ImageArray, face: Face) -> float:
     return float((steps[2:-2] / around).max())
 
 
-def dead_lines(image: ImageArray, face: Face) -> float:
-    """Share of the face's columns or of its rows, whichever is greater, that hold one value from end to end."""
-    x, y, width, height = face.box
+def dead_lines(image: ImageArray, box: tuple[float, float, float, float]) -> float:
+    """Share of the columns or the rows of a face's box, whichever is greater, that hold one value from end to end."""
+    x, y, width, height = box
     rows, columns = slice(max(0, int(y)), max(0, int(y + height))), slice(max(0, int(x)), max(0, int(x + width)))
     part = as_grey(as_8bit(image)[rows, columns]).astype(np.float32)
     if min(part.shape) < 8:

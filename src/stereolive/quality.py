@@ -223,13 +223,11 @@ def doubts(
         "face_covered" if _unsure(location, limits) or _covered(crop, location, rig, limits) else None,
         "turned_away" if _turned_away(location, limits) else None,
     ]
-    views: tuple[tuple[View, ImageArray, Face | None], ...] = (
-        ("first", first, location.face_first),
-        ("second", second, location.face_second),
-    )
-    for view, image, face in views:
+    outlines = _outlines(rig, location)
+    views: tuple[tuple[View, ImageArray], ...] = (("first", first), ("second", second))
+    for view, image in views:
         found.append(crop_fault(crop, view, limits))
-        found.append(f"{view}_broken" if face is not None and _is_broken(image, face, limits) else None)
+        found.append(f"{view}_broken" if _is_broken(image, outlines[view], limits) else None)
         found.append(f"{view}_glare" if measures.glare(crop, view) > limits.glare else None)
         found.append(f"{view}_blurred" if measures.sharpness(crop, view) < limits.sharpness else None)
         found.append(f"{view}_banding" if measures.banding(image) > limits.banding else None)
@@ -270,8 +268,11 @@ def _covered(crop: FaceCrop, location: Location, rig: Rig, limits: QualityThresh
     )
 
 
-def _is_broken(image: ImageArray, face: Face, limits: QualityThresholds) -> bool:
-    return measures.seam(image, face) > limits.seam or measures.dead_lines(image, face) > limits.dead_lines
+def _is_broken(image: ImageArray, outline: NDArray[np.float64], limits: QualityThresholds) -> bool:
+    """Also where the finder sees no face: what breaks a picture may be what hides the face from it."""
+    (x, y), (width, height) = outline.min(axis=0), np.ptp(outline, axis=0)
+    box = (float(x), float(y), float(width), float(height))
+    return measures.seam(image, box) > limits.seam or measures.dead_lines(image, box) > limits.dead_lines
 
 
 def _turned_away(location: Location, limits: QualityThresholds) -> bool:
@@ -306,8 +307,8 @@ def _is_copy(first: ImageArray, second: ImageArray, location: Location, limits: 
     return norm > 1e-6 and float((patches[0] * patches[1]).sum()) / norm > limits.copy
 
 
-def _shares_outside(rig: Rig, location: Location) -> list[float]:
-    """Which share of the face's box lies outside either image; carried over where only one of them shows the face."""
+def _outlines(rig: Rig, location: Location) -> dict[View, NDArray[np.float64]]:
+    """Points (N, 2) spread over the face's box in either view; carried over where only one of them shows the face."""
     rectification = rig.rectification
     first, second = location.face_first, location.face_second
     shift = rectification.direction * location.shift_px
@@ -315,14 +316,21 @@ def _shares_outside(rig: Rig, location: Location) -> list[float]:
         ("first", first, "second", second, shift),
         ("second", second, "first", first, -shift),
     )
-    shares = []
+    outlines: dict[View, NDArray[np.float64]] = {}
     for view, face, other_view, other, moved in views:
         if face is not None:
-            pixels = _points_of_box(face)
+            outlines[view] = _points_of_box(face)
         else:
             assert other is not None, "a location without a face"
             rectified = rectification.rectify_points(_points_of_box(other), other_view)
-            pixels = rectification.unrectify_points(rectified + np.array([moved, 0]), view)
+            outlines[view] = rectification.unrectify_points(rectified + np.array([moved, 0]), view)
+    return outlines
+
+
+def _shares_outside(rig: Rig, location: Location) -> list[float]:
+    """Which share of the face's box lies outside either image."""
+    shares = []
+    for view, pixels in _outlines(rig, location).items():
         camera = rig.first if view == "first" else rig.second
         # The finder draws the box around what it sees: that of a face which is cut off ends at the border.
         inset = BORDER_PER_FACE * float(np.ptp(pixels, axis=0).max())
