@@ -205,6 +205,14 @@ def test_every_bundled_pair_is_one_press_away(open_page, released) -> None:
         playwright.expect(page.locator("#checked canvas")).to_have_count(2)
         if number in (0, len(pairs) - 1):
             _shoot(page, f"gallery-{number}")
+    # Pressed before the last one is shown, the next is not lost.
+    playwright.expect(page.locator("#verdict .busy")).to_have_count(0)
+    first, last = buttons.nth(0), buttons.nth(len(pairs) - 1)
+    first.click()
+    last.click()
+    playwright.expect(last).to_have_attribute("aria-pressed", "true")
+    playwright.expect(page.locator("#verdict .busy")).to_have_count(0)
+    playwright.expect(page.locator("#verdict .word")).to_contain_text(words[f"decision_{decision}"])
 
 
 @needs_chromium

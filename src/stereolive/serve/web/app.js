@@ -9,7 +9,7 @@ const MARKS = { bona_fide: "\u2713", attack: "\u2715", no_response: "?" };
 const MEASURES = ["distance_mm", "eye_distance_mm", "relief_mm", "plane_residual_mm", "depth_sd_mm"];
 const TENTHS = new Set(["plane_residual_mm", "depth_sd_mm"]);
 const CALIBRATED = "@calibrated";
-const state = { source: "gallery", files: {}, rigText: null, info: null, busy: false, camerasOn: false };
+const state = { source: "gallery", files: {}, rigText: null, info: null, busy: false, next: null, camerasOn: false };
 let relief;
 
 function element(name, properties = {}, ...children) {
@@ -182,7 +182,10 @@ async function livePair() {
 }
 
 async function run(getPair, submit) {
-  if (state.busy) return;
+  if (state.busy) {
+    state.next = [getPair, submit]; // the last one asked for, when this one is shown
+    return;
+  }
   state.busy = true;
   ready();
   $("fault").textContent = "";
@@ -199,6 +202,9 @@ async function run(getPair, submit) {
     state.busy = false;
     ready();
   }
+  const next = state.next;
+  state.next = null;
+  if (next) run(...next);
 }
 
 function showVerdict(decision, word, under, busy = false) {
