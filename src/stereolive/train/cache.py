@@ -49,6 +49,12 @@ def cache_inputs(
     return LivenessInputs(crops, folder)
 
 
+def seen_through(depth: Network, crop: FaceCrop) -> NDArray[np.float32]:
+    """The liveness model's input (C, G, G) for a crop, by an exported depth network."""
+    disparity, sd = depth.run(planes(crop.first), planes(crop.second))
+    return liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))
+
+
 def variant_crop(stored: FaceCrop, crop_px: int, variant: int, random: np.random.Generator) -> FaceCrop:
     """A crop of the network's size out of a larger stored one. Variant 0 is the detector's own, others are moved a
     little.
@@ -104,9 +110,7 @@ def _cache_shard(crop_folder: Path, depth_onnx: Path, path: Path, shard: str, va
         random = np.random.default_rng((seed, index))
         stored = crops.face_crop(index)
         made = [variant_crop(stored, size, variant, random) for variant in range(variants)]
-        for crop in made:
-            disparity, sd = network.run(planes(crop.first), planes(crop.second))
-            results.append(liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0])).astype(np.float16))
+        results += [seen_through(network, crop).astype(np.float16) for crop in made]
     part = path.with_name(f".{path.name}-{os.getpid()}")
     with part.open("wb") as file:
         np.save(file, np.stack(results).reshape(len(indices), variants, *results[0].shape))

@@ -20,15 +20,15 @@ from torch import Tensor
 
 from stereolive.data.crops import Crops, Cutting, cut_crops
 from stereolive.data.manifest import BONA_FIDE, Manifest, joined
-from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_CHANNELS, depth_information, liveness_input
+from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_CHANNELS
 from stereolive.errors import InputError
 from stereolive.measures import mismatch_px
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
 from stereolive.quality import QualityThresholds
-from stereolive.runtime import Network, planes
+from stereolive.runtime import Network
 from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, sha256
-from stereolive.train.cache import LivenessInputs, cache_inputs, variant_crop
+from stereolive.train.cache import LivenessInputs, cache_inputs, seen_through, variant_crop
 from stereolive.train.config import TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
 from stereolive.train.export import export_depth, export_liveness
@@ -82,7 +82,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
         depth, liveness = train_jointly(crops, learning, depth, liveness, config, where, log)
         inputs = main_first(where, lambda: _inputs_of(depth, crops, depth_path, 1, config, where))
         liveness.to(where.device).temperature.fill_(1.0)
-        labels = np.array([crops.rows[index].label == "bona_fide" for index in validating])
+        labels = np.array([crops.rows[index].label == BONA_FIDE for index in validating])
         liveness.temperature.fill_(temperature(logits_of(liveness, inputs, validating, where), labels))
     if where.is_main:
         export_liveness(liveness, config.work / LIVENESS_FILE, inputs.grid)
@@ -96,7 +96,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     metrics: dict[str, Any] = {
         "validation_presentations": dict(Counter(species)),
         "validation_auc": area_under_curve(
-            scores[[kind == "bona_fide" for kind in species]], scores[[kind != "bona_fide" for kind in species]]
+            scores[[kind == BONA_FIDE for kind in species]], scores[[kind != BONA_FIDE for kind in species]]
         ),
         "depth": depth_errors(depth.to(where.device), crops, validating, config.crop_px, where),
         "parameters": {"depth": _parameters(depth), "liveness": _parameters(liveness)},
@@ -129,8 +129,10 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     if not where.is_main:
         return model
     saved = model.save(config.out)
-    if config.init is not None and Model.load(config.init).liveness_channels == saved.liveness_channels:
-        log.say_table(before_and_after(Model.load(config.init), saved, crops, validating))
+    if config.init is not None:
+        before = Model.load(config.init)
+        if before.liveness_channels == saved.liveness_channels:
+            log.say_table(before_and_after(before, saved, crops, validating, config.bpcer))
     log.say(
         f"threshold {saved.threshold:.4f}: {points[0]['name']}, apcer_max {points[0]['apcer_max']:.3f} on validation"
     )
@@ -151,7 +153,9 @@ def _inputs_of(
     return cache_inputs(crops, path, folder, variants, config.seed, config.workers)
 
 
-def before_and_after(before: Model, after: Model, crops: Crops, validating: Sequence[int]) -> Table:
+def before_and_after(
+    before: Model, after: Model, crops: Crops, validating: Sequence[int], bpcer_wanted: float
+) -> Table:
     """What training from ``before`` to ``after`` changed on the validation rows, both run as the detector runs them.
 
     The model that was started from is shown at its own threshold, which knows nothing of these subjects, and at one set
@@ -159,10 +163,10 @@ def before_and_after(before: Model, after: Model, crops: Crops, validating: Sequ
     """
     species = [crops.rows[index].species for index in validating]
     old, new = (_scores(model, crops, validating) for model in (before, after))
-    share = after.operating_points[0]["name"].removeprefix("bpcer_")
+    genuine = np.array([kind == BONA_FIDE for kind in species])
     lines = (
         ("before, at its own threshold", old, before.threshold),
-        ("before, threshold set here", old, operating_points(old, species, float(share) / 100)[0]["threshold"]),
+        ("before, threshold set here", old, operating_points(old, species, bpcer_wanted)[0]["threshold"]),
         ("after", new, after.threshold),
     )
     table = Table(title=f"{len(validating)} presentations of validation subjects")
@@ -171,7 +175,6 @@ def before_and_after(before: Model, after: Model, crops: Crops, validating: Sequ
     for name, scores, threshold in lines:
         bpcer, apcer = rates_at(scores, species, threshold)
         worst = max(apcer, key=lambda kind: apcer[kind])
-        genuine = np.array([kind == "bona_fide" for kind in species])
         area = area_under_curve(scores[genuine], scores[~genuine])
         table.add_row(name, f"{area:.3f}", f"{100 * bpcer:.1f} %", f"{100 * apcer[worst]:.1f} %", worst)
     return table
@@ -184,8 +187,7 @@ def _scores(model: Model, crops: Crops, rows: Sequence[int]) -> NDArray[np.float
     logits = []
     for index in track(rows, "before and after"):
         crop = variant_crop(crops.face_crop(index), model.crop_size, 0, random)
-        disparity, sd = depth.run(planes(crop.first), planes(crop.second))
-        (logit,) = liveness.run(liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))[None])
+        (logit,) = liveness.run(seen_through(depth, crop)[None])
         logits.append(float(logit.ravel()[0]))
     return np.asarray(1 / (1 + np.exp(-np.array(logits))), np.float64)
 
