@@ -10,6 +10,8 @@ import pytest
 
 from stereolive.depth import (
     LIVENESS_CHANNELS,
+    LIVENESS_MAPS,
+    LIVENESS_VIEWS,
     depth_information,
     depth_on_first_image_mm,
     liveness_input,
@@ -129,20 +131,21 @@ def test_without_a_face_in_the_first_view_there_is_no_eye_distance() -> None:
 def test_liveness_channels() -> None:
     rig = rig_along(0)
     crop, _ = located(rig, 500)
-    maps = liveness_input(of_surface(rig, crop, ball(), 500))
-    assert maps.shape == (len(LIVENESS_CHANNELS), GRID, GRID) and maps.dtype == np.float32
-    named = dict(zip(LIVENESS_CHANNELS, maps, strict=True))
+    maps, views = liveness_input(of_surface(rig, crop, ball(), 500))
+    assert maps.shape == (len(LIVENESS_MAPS), GRID, GRID) and maps.dtype == np.float32
+    assert views.shape == (len(LIVENESS_VIEWS), 2 * GRID, 2 * GRID) and views.dtype == np.float32
+    named = dict(zip(LIVENESS_CHANNELS, [*maps, *views], strict=True))
     assert abs(np.median(named["relative_depth"][28:36, 28:36])) < 0.5
     assert named["side"][0, 0] == pytest.approx(230 / 250, abs=0.12)  # a life-size face
     assert named["lead_is_visible"].min() == 1 and named["other_is_visible"].max() == 0
-    assert named["lead_green"][32, 32] == pytest.approx(0.5, abs=0.01)  # evened out to the face's mean
-    assert np.isfinite(maps).all()
+    assert named["lead_green"][64, 64] == pytest.approx(0.5, abs=0.01)  # evened out to the face's mean
+    assert np.isfinite(maps).all() and np.isfinite(views).all()
 
 
 def test_the_visible_view_leads_whichever_sensor_it_comes_from() -> None:
     crop, _ = located(rig_along(0), 500)
     info = of_surface(rig_along(0), crop, ball(), 500)
-    second = np.clip(info.first * np.float32(0.5) + np.float32(0.2), 0, 1)
+    second = (info.first // 2 + 50).astype(np.uint8)
     straight = replace(info, second=second)
     turned = replace(
         info,
@@ -150,10 +153,13 @@ def test_the_visible_view_leads_whichever_sensor_it_comes_from() -> None:
         second=info.first,
         crop=replace(crop, first_spectrum="near_infrared", second_spectrum="visible"),
     )
-    assert np.array_equal(liveness_input(straight), liveness_input(turned))
+    for one, other in zip(liveness_input(straight), liveness_input(turned), strict=True):
+        assert np.array_equal(one, other)
     both = replace(straight, crop=replace(crop, first_spectrum="near_infrared"))
-    named = dict(zip(LIVENESS_CHANNELS, liveness_input(both), strict=True))
-    assert named["lead_is_visible"].max() == 0 and named["other_is_visible"].max() == 0
+    named = dict(
+        zip(LIVENESS_CHANNELS, np.concatenate([planes.mean((1, 2)) for planes in liveness_input(both)]), strict=True)
+    )
+    assert named["lead_is_visible"] == 0 and named["other_is_visible"] == 0
 
 
 @pytest.mark.parametrize("direction_deg", [90, 45, -45, 270])
@@ -165,7 +171,7 @@ def test_liveness_input_is_upright(direction_deg: float) -> None:
     cells = np.stack(np.meshgrid(np.arange(GRID), np.arange(GRID)), axis=-1).reshape(-1, 2) * 2 + 0.5
     pixels = rig.rectification.unrectify_points(cells @ back[:, :2].T + back[:, 2], "first")
     below = (pixels[:, 1].reshape(GRID, GRID) - 239.5) * 0.2
-    relative = liveness_input(of_surface(rig, crop, below, 500))[0]
+    relative = liveness_input(of_surface(rig, crop, below, 500))[0][0]
     inner = slice(20, 44)
     down = float((relative[40:44, inner] - relative[20:24, inner]).mean())
     across = float((relative[inner, 40:44] - relative[inner, 20:24]).mean())

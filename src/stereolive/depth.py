@@ -1,14 +1,14 @@
 """From the network's disparity to depth information, and what can be read off it: distance, relief, planarity.
 
 The grid of all maps is the depth network's output grid: G = S / 2 cells over the crop of the first view, cell centres
-at crop pixels ``2 g + 0.5``.
+at crop pixels ``2 g + 0.5``. Both views are on the crop's own pixels, S.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -18,24 +18,21 @@ from stereolive.rig import Rig
 from stereolive.types import DepthInformation, FaceCrop, Location
 
 FloatArray = NDArray[np.float32]
+Number = TypeVar("Number", np.float32, np.uint8)
 
-LIVENESS_CHANNELS = (
+LIVENESS_MAPS = (
     "relative_depth",
     "depth_sd",
     "disparity_sd",
-    "lead_blue",
-    "lead_green",
-    "lead_red",
-    "other_blue",
-    "other_green",
-    "other_red",
     "inside",
     "side",
     "distance",
     "lead_is_visible",
     "other_is_visible",
 )
-"""The liveness model's input channels, in order; ``liveness_input`` says what each holds."""
+LIVENESS_VIEWS = ("lead_blue", "lead_green", "lead_red", "other_blue", "other_green", "other_red")
+LIVENESS_CHANNELS = (*LIVENESS_MAPS, *LIVENESS_VIEWS)
+"""What the liveness model is given, in order; ``liveness_input`` says what each channel holds."""
 
 DISPARITY_SD_UNIT_PX = 4.0
 NEAREST_MM, FARTHEST_MM = 50.0, 5000.0
@@ -44,7 +41,7 @@ FACE_RADIUS = 0.28
 
 
 def depth_information(crop: FaceCrop, disparity_px: FloatArray, disparity_sd_px: FloatArray) -> DepthInformation:
-    """Depth in mm with its standard deviation, and both views on one grid.
+    """Depth in mm with its standard deviation, and the second view laid onto the first.
 
     ``disparity_px`` and ``disparity_sd_px`` are (G, G) in crop pixels, relative to ``crop.shift_px``.
     Z = f b / D, and to first order sd(Z) = Z sd(D) / D.
@@ -54,25 +51,11 @@ def depth_information(crop: FaceCrop, disparity_px: FloatArray, disparity_sd_px:
     full = np.clip(crop.shift_px + disparity_px / crop.scale, smallest, largest)
     depth_mm = (crop.focal_times_baseline / full).astype(np.float32)
     depth_sd_mm = (depth_mm * (disparity_sd_px / crop.scale) / full).astype(np.float32)
-    grid = disparity_px.shape[0]
-    first = cv2.resize(crop.first, (grid, grid), interpolation=cv2.INTER_AREA)
-    second = cv2.resize(crop.second, (grid, grid), interpolation=cv2.INTER_AREA)
-    ys, xs = np.mgrid[:grid, :grid].astype(np.float32)
-    laid = cv2.remap(
-        second,
-        xs - disparity_px.astype(np.float32) * grid / crop.size,
-        ys,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
+    ys, xs = np.mgrid[: crop.size, : crop.size].astype(np.float32)
+    fine = cv2.resize(disparity_px.astype(np.float32), (crop.size, crop.size), interpolation=cv2.INTER_LINEAR)
+    laid = cv2.remap(crop.second, xs - fine, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return DepthInformation(
-        disparity_px,
-        disparity_sd_px,
-        depth_mm,
-        depth_sd_mm,
-        _unit(first),
-        _unit(laid),
-        crop,
+        disparity_px, disparity_sd_px, depth_mm, depth_sd_mm, crop.first, np.asarray(laid, np.uint8), crop
     )
 
 
@@ -91,8 +74,9 @@ def depth_on_first_image_mm(info: DepthInformation | None, rig: Rig) -> FloatArr
     return rig.rectification.first_depth_mm(info.depth_mm, grid_from_rectified(info))
 
 
-def liveness_input(info: DepthInformation) -> FloatArray:
-    """The liveness model's input (C, G, G), turned upright, channels as in ``LIVENESS_CHANNELS``.
+def liveness_input(info: DepthInformation) -> tuple[FloatArray, FloatArray]:
+    """The liveness model's input, turned upright: maps (M, G, G) as in ``LIVENESS_MAPS``, and on twice the grid the
+    views (V, S, S) as in ``LIVENESS_VIEWS``, since what tells skin from paper and rubber is often finer than depth.
 
     - ``relative_depth``: (Z - the face's median Z) / 50 mm, held within +-3;
     - ``depth_sd``: its standard deviation / 20 mm, and ``disparity_sd``: that of the disparity in crop pixels / 4, both
@@ -108,26 +92,27 @@ def liveness_input(info: DepthInformation) -> FloatArray:
     face = face_ellipse(grid)
     distance_mm = float(np.median(info.depth_mm[face]))
     side_mm = info.crop.size / info.crop.scale * distance_mm / info.crop.focal_px
-    maps = np.empty((grid, grid, 10), np.float32)
+    maps = np.empty((grid, grid, 4), np.float32)
     maps[:, :, 0] = np.clip((info.depth_mm - distance_mm) / 50, -3, 3)
     maps[:, :, 1] = np.clip(info.depth_sd_mm / 20, 0, 3)
     maps[:, :, 2] = np.clip(info.disparity_sd_px / DISPARITY_SD_UNIT_PX, 0, 3)
     views = [(info.first, info.crop.first_spectrum), (info.second, info.crop.second_spectrum)]
     if second_leads(info.crop.first_spectrum, info.crop.second_spectrum):
         views.reverse()
-    for start, (view, _) in zip((3, 6), views, strict=True):
-        level = max(float(view[face].mean()), 0.01)
-        maps[:, :, start : start + 3] = np.clip(view * (0.5 / level), 0, 2)
-    maps[:, :, 9] = 1
-    if abs(info.crop.roll_deg) > 0.5:
-        maps = _upright(maps, info.crop.roll_deg)
+    maps[:, :, 3] = 1
+    maps = upright(maps, info.crop.roll_deg)
+    shown = face_ellipse(info.crop.size).astype(np.uint8)
+    images = upright(np.concatenate([view for view, _ in views], axis=2), info.crop.roll_deg).transpose(2, 0, 1)
+    levels = [max(float(np.mean(cv2.mean(view, shown)[:3])) / 255, 0.01) for view, _ in views]
+    gains = np.repeat(np.array([0.5 / (255 * level) for level in levels], np.float32), 3)
+    pictures = np.minimum(images * gains[:, None, None], np.float32(2))
     constants = (
         min(side_mm / 250, 4.0),
         min(distance_mm / 1000, 4.0),
         *(float(spectrum == "visible") for _, spectrum in views),
     )
     planes = np.broadcast_to(np.array(constants, np.float32)[:, None, None], (4, grid, grid))
-    return np.concatenate([maps.transpose(2, 0, 1), planes]).astype(np.float32)
+    return np.concatenate([maps.transpose(2, 0, 1), planes]).astype(np.float32), pictures.astype(np.float32)
 
 
 def second_leads(first_spectrum: str, second_spectrum: str) -> bool:
@@ -135,11 +120,11 @@ def second_leads(first_spectrum: str, second_spectrum: str) -> bool:
     return second_spectrum == "visible" and first_spectrum != "visible"
 
 
-def _unit(image: NDArray[np.generic]) -> FloatArray:
-    return np.asarray(image, np.float32) / np.float32(255)
-
-
-def _upright(maps: NDArray[np.float32], roll_deg: float) -> NDArray[np.float32]:
+def upright(maps: NDArray[Number], roll_deg: float) -> NDArray[Number]:
+    """Maps (G, G, C) of a face that leans clockwise by ``roll_deg``, turned so that it stands; zero where nothing was.
+    A face that leans less than half a degree stays as it is."""
+    if abs(roll_deg) <= 0.5:
+        return maps
     grid = maps.shape[0]
     middle = (grid - 1) / 2
     # OpenCV's positive angle turns counter-clockwise as seen; the content leans clockwise by roll_deg.
@@ -149,7 +134,7 @@ def _upright(maps: NDArray[np.float32], roll_deg: float) -> NDArray[np.float32]:
         cv2.warpAffine(np.ascontiguousarray(maps[:, :, i : i + 2]), turn, (grid, grid), flags=cv2.INTER_LINEAR)
         for i in range(0, maps.shape[2], 2)
     ]
-    return cast(NDArray[np.float32], np.concatenate(parts, axis=2))
+    return cast("NDArray[Number]", np.concatenate(parts, axis=2))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class LivenessDetector:
         disparity, sd = self._depth.run(planes(crop.first), planes(crop.second))
         info = depth_information(crop, disparity[0, 0], sd[0, 0])
         clock.lap("depth")
-        (logit,) = self._liveness.run(liveness_input(info)[None])
+        (logit,) = self._liveness.run(*(planes[None] for planes in liveness_input(info)))
         score = float(1 / (1 + np.exp(-float(logit.ravel()[0]))))
         shape = shape_of_face(info, location)
         shape = replace(shape, distance_mm=shape.distance_mm * _first_z_per_rectified_z(rig, location))

@@ -82,15 +82,15 @@ class FaceCrop:
 class DepthInformation:
     """What the depth network says of one face crop; all maps are (G, G) on one grid over the first view's crop.
 
-    ``first`` and ``second`` are both sensors' crops laid onto that grid, the second by the depth.
+    ``first`` and ``second`` are both sensors' crops, the second laid onto the first by the depth.
     """
 
     disparity_px: FloatArray  # in crop pixels, relative to the shift between the crops
     disparity_sd_px: FloatArray
     depth_mm: FloatArray  # Z along the rectified axis
     depth_sd_mm: FloatArray
-    first: FloatArray  # (G, G, 3) BGR in 0..1
-    second: FloatArray  # (G, G, 3) BGR in 0..1
+    first: NDArray[np.uint8]  # (S, S, 3) BGR
+    second: NDArray[np.uint8]  # (S, S, 3) BGR
     crop: FaceCrop
 
 

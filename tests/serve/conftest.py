@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from stereolive import Rig
-from stereolive.depth import LIVENESS_CHANNELS
+from stereolive.depth import LIVENESS_CHANNELS, LIVENESS_MAPS, LIVENESS_VIEWS
 from stereolive.serve import keys
 from stereolive.serve.batching import BatchingDetector
 from stereolive.serve.settings import Settings
@@ -157,15 +157,21 @@ def write_model(folder: Path, logit: float) -> Path:
             helper.make_tensor("sd", TensorProto.FLOAT, [], [0.2]),
         ],
     )
-    channels = ["B", len(LIVENESS_CHANNELS), CROP // 2, CROP // 2]
+    maps = ["B", len(LIVENESS_MAPS), CROP // 2, CROP // 2]
+    views = ["B", len(LIVENESS_VIEWS), CROP, CROP]
     liveness = helper.make_graph(
         [
-            helper.make_node("ReduceMean", ["channels", "axes"], ["mean"], keepdims=0),
+            helper.make_node("ReduceMean", ["maps", "axes"], ["mean_maps"], keepdims=0),
+            helper.make_node("ReduceMean", ["views", "axes"], ["mean_views"], keepdims=0),
+            helper.make_node("Add", ["mean_maps", "mean_views"], ["mean"]),
             helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
             helper.make_node("Add", ["nothing", "bias"], ["logit"]),
         ],
         "liveness",
-        [helper.make_tensor_value_info("channels", TensorProto.FLOAT, channels)],
+        [
+            helper.make_tensor_value_info("maps", TensorProto.FLOAT, maps),
+            helper.make_tensor_value_info("views", TensorProto.FLOAT, views),
+        ],
         [helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["B"])],
         [
             helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3]),

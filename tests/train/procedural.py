@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.data.crops import CROP_COLUMNS, CROPS_FORMAT
-from stereolive.data.manifest import write_rows
+from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE, write_rows
 
 FOCAL_TIMES_BASELINE = 36_000.0  # 600 px, 60 mm
 SHIFT_PX = 72.0  # 500 mm
@@ -64,6 +64,12 @@ def write_crops(folder: Path, count: int, seed: int = 0, crop_px: int = 96, stor
     made = [presentation(random, stored_px, curved=index % 2 == 0) for index in range(count)]
     for name, arrays in zip(("first", "second", "disparity"), zip(*made, strict=True), strict=True):
         np.save(shard / f"{name}.npy", np.stack(arrays))
+    # Half of them tell what is shown: the face, or the sheet, in the middle.
+    surface = np.zeros((count, stored_px, stored_px), np.uint8)
+    middle = slice(stored_px // 4, -stored_px // 4)
+    surface[0::4, middle, middle] = LIVING_SURFACE
+    surface[1::4, middle, middle] = INSTRUMENT_SURFACE
+    np.save(shard / "surface.npy", surface)
     rows = []
     for index in range(count):
         label, kind, material = species[index % 4]

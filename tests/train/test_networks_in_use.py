@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from stereolive.data.crops import Crops
-from stereolive.depth import LIVENESS_CHANNELS, depth_information, liveness_input
+from stereolive.depth import LIVENESS_MAPS, LIVENESS_VIEWS, depth_information, liveness_input
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
 from stereolive.runtime import Network
-from stereolive.train.cache import cache_inputs, variant_crop
+from stereolive.train.cache import VIEW_UNIT, Variation, cache_inputs
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import Geometry, liveness_maps
-from stereolive.train.liveness_stage import IMAGES, BalancedSampler, augmented_maps, cell_loss
+from stereolive.train.liveness_stage import BalancedSampler, augmented, cell_loss
 from stereolive.types import FaceCrop
 
 
@@ -55,13 +56,13 @@ def test_exported_depth_network_agrees_to_a_thousandth_of_a_pixel(
 
 def test_exported_liveness_model_agrees(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = LivenessNetwork(len(LIVENESS_CHANNELS), [0, 3, 5], kinds=4).eval()
+    network = LivenessNetwork(4, ["relative_depth", "lead_red", "other_blue"]).eval()
     network.temperature.fill_(2.0)
     export_liveness(network, tmp_path / "l.onnx", 48)
-    maps = torch.rand(5, len(LIVENESS_CHANNELS), 48, 48)
+    maps, views = torch.rand(5, len(LIVENESS_MAPS), 48, 48), torch.rand(5, len(LIVENESS_VIEWS), 96, 96)
     with torch.no_grad():
-        expected = network(maps).numpy()
-    (got,) = Network(tmp_path / "l.onnx", threads=1).run(maps.numpy())
+        expected = network(maps, views).numpy()
+    (got,) = Network(tmp_path / "l.onnx", threads=1).run(maps.numpy(), views.numpy())
     assert got.shape == (5,) and np.allclose(got, expected, atol=1e-4)
 
 
@@ -73,7 +74,7 @@ def test_exported_liveness_model_agrees(tmp_path: Path) -> None:
 def test_joint_stage_builds_the_detectors_liveness_input(
     crops: Crops, roll_deg: float, spectra: tuple[str, str]
 ) -> None:
-    stored = variant_crop(crops.face_crop(0), 96, 0, np.random.default_rng(0))
+    stored = Variation().crop(crops.face_crop(0), 96)
     changed = {"roll_deg": roll_deg, "first_spectrum": spectra[0], "second_spectrum": spectra[1]}
     crop = FaceCrop(**{**stored.__dict__, **changed})
     random = np.random.default_rng(1)
@@ -87,14 +88,14 @@ def test_joint_stage_builds_the_detectors_liveness_input(
     )
     row = crops.rows[0]
     geometry = Geometry.of([type(row)(**{**row.__dict__, **changed})], torch.device("cpu"))
-    maps = liveness_maps(
+    got = liveness_maps(
         torch.from_numpy(disparity)[None, None], torch.from_numpy(log_scale)[None, None], first, second, geometry
     )
-    difference = np.abs(maps[0].numpy() - expected)
-    for index, name in enumerate(LIVENESS_CHANNELS):
-        # The detector rounds images to 8 bits on the way and turns in fixed point.
-        assert np.percentile(difference[index], 95) < 0.08, name
-        assert difference[index].mean() < 0.03, name
+    for names, ours, theirs in zip((LIVENESS_MAPS, LIVENESS_VIEWS), got, expected, strict=True):
+        for name, plane in zip(names, np.abs(ours[0].numpy() - theirs), strict=True):
+            # The detector rounds images to 8 bits on the way and turns in fixed point.
+            assert np.percentile(plane, 95) < 0.08, name
+            assert plane.mean() < 0.03, name
 
 
 def test_variants_move_the_crop_without_changing_what_the_disparity_means(crops: Crops) -> None:
@@ -102,7 +103,7 @@ def test_variants_move_the_crop_without_changing_what_the_disparity_means(crops:
     stored = crops.face_crop(1)  # a flat sheet
     random = np.random.default_rng(3)
     for _ in range(3):
-        variant = variant_crop(stored, 96, 1, random)
+        variant = Variation.drawn(96, random).crop(stored, 96)
         full_stored = stored.shift_px + _disparity(stored) / stored.scale
         full_variant = variant.shift_px + _disparity(variant) / variant.scale
         assert full_variant == pytest.approx(full_stored, abs=1.0)
@@ -127,19 +128,25 @@ def test_cache_holds_the_detectors_inputs_and_is_kept_until_the_crops_change(
     shutil.copytree(crop_folder, tmp_path / "crops")
     crops = Crops(tmp_path / "crops")
     inputs = cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
-    assert (inputs.variants, inputs.channels, inputs.grid) == (2, len(LIVENESS_CHANNELS), 48)
-    crop = variant_crop(crops.face_crop(2), 96, 0, np.random.default_rng(0))
+    assert (inputs.variants, inputs.grid) == (2, 48)
+    crop = Variation().crop(crops.face_crop(2), 96)
     planes = [view.transpose(2, 0, 1)[None] / np.float32(255) for view in (crop.first, crop.second)]
     disparity, sd = Network(depth_onnx, threads=1).run(*planes)
     expected = liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))
-    assert np.abs(inputs.read([2], [0])[0] - expected).max() < 0.01
-    (path,) = (tmp_path / "cache").iterdir()
+    items = inputs.read([0, 2], [0, 0])
+    assert items.maps.shape == (2, len(LIVENESS_MAPS), 48, 48) and items.views.shape == (2, len(LIVENESS_VIEWS), 96, 96)
+    assert np.abs(items.maps[1] - expected[0]).max() < 0.01
+    assert np.abs(items.views[1] * np.float32(VIEW_UNIT) - expected[1]).max() < 0.01
+    # The first of the test's presentations tells that its middle shows living skin, the third tells nothing.
+    assert items.shares[0, :, 24, 24].tolist() == [0, 1] and items.shares[0, :, 2, 2].tolist() == [0, 0]
+    assert not items.shares[1].any()
+    (path,) = (tmp_path / "cache").glob("*-maps.npy")
     stamp = path.stat().st_mtime_ns
     cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
     assert path.stat().st_mtime_ns == stamp
     (crops.folder / "shard-00000" / "signature").write_text("cut anew")
     cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("*-maps.npy"))) == 2
 
 
 def test_balanced_sampling(crops: Crops) -> None:
@@ -151,21 +158,40 @@ def test_balanced_sampling(crops: Crops) -> None:
 
 
 def test_changed_inputs_keep_their_constants_and_differ(crops: Crops) -> None:
-    maps = torch.rand(6, len(LIVENESS_CHANNELS), 48, 48)
-    changed = augmented_maps(maps.clone(), torch.Generator().manual_seed(0))
-    assert changed.shape == maps.shape and torch.isfinite(changed).all()
-    assert IMAGES == {"lead": [3, 4, 5], "other": [6, 7, 8]}
-    again = augmented_maps(maps.clone(), torch.Generator().manual_seed(0))
-    assert torch.equal(changed, again)
+    maps = torch.rand(6, len(LIVENESS_MAPS), 48, 48)
+    views = functional.interpolate(torch.rand(6, len(LIVENESS_VIEWS), 8, 8), size=(96, 96), mode="bilinear")
+    shares = functional.avg_pool2d(views[:, :2], 2)
+    changed = augmented(maps, views, shares, torch.Generator().manual_seed(0))
+    for before, after in zip((maps, views, shares), changed, strict=True):
+        assert after.shape == before.shape and torch.isfinite(after).all()
+    again = augmented(maps, views, shares, torch.Generator().manual_seed(0))
+    assert all(torch.equal(one, other) for one, other in zip(changed, again, strict=True))
+    # All of a presentation moves together: what the views show is where the shares say, up to exposure and sampling.
+    small = functional.avg_pool2d(changed[1][:, :2], 2)[..., 8:-8, 8:-8].flatten(1)
+    told = changed[2][..., 8:-8, 8:-8].flatten(1)
+    assert all(np.corrcoef(one, other)[0, 1] > 0.8 for one, other in zip(small, told, strict=True))
 
 
 def test_a_living_face_must_live_in_every_cell_and_an_attack_not_in_a_quarter() -> None:
     living = torch.full((1, 12, 12), 9.0)
     patched = living.clone()
     patched[:, 4:6] = -9.0  # two rows across the face
-    bona_fide, attack = torch.ones(1), torch.zeros(1)
-    assert float(cell_loss(living, bona_fide)) < 0.01 < 1 < float(cell_loss(patched, bona_fide))
-    assert float(cell_loss(patched, attack)) < 0.01 < 1 < float(cell_loss(living, attack))
+    bona_fide, attack, unknown = torch.ones(1), torch.zeros(1), torch.zeros(1, 2, 96, 96)
+    assert float(cell_loss(living, bona_fide, unknown)) < 0.01 < 1 < float(cell_loss(patched, bona_fide, unknown))
+    assert float(cell_loss(patched, attack, unknown)) < 0.01 < 1 < float(cell_loss(living, attack, unknown))
     outside = living.clone()
     outside[:, 0] = -9.0
-    assert float(cell_loss(outside, bona_fide)) < 0.01
+    assert float(cell_loss(outside, bona_fide, unknown)) < 0.01
+
+
+def test_cells_answer_for_what_they_show_where_that_is_known() -> None:
+    shares = torch.zeros(1, 2, 96, 96)
+    shares[:, 0, 32:48] = 1  # instrument in two rows of cells, living skin below
+    shares[:, 1, 48:80] = 1
+    right = torch.full((1, 12, 12), 9.0)
+    right[:, 4:6] = -9.0
+    attack = torch.zeros(1)
+    assert float(cell_loss(right, attack, shares)) < 0.01
+    assert float(cell_loss(-right, attack, shares)) == pytest.approx(9.0, abs=0.01)
+    half = torch.full((1, 12, 12), 9.0)  # the fewer cells of the patch weigh as much as the skin's
+    assert float(cell_loss(half, attack, shares)) == pytest.approx(4.5, abs=0.01)

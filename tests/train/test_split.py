@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from stereolive.data.crops import CropRow, Crops
-from stereolive.data.manifest import FURTHER_MANIFEST
+from stereolive.data.manifest import FURTHER_MANIFEST, Manifest, Presentation, joined
 from stereolive.errors import InputError
-from stereolive.train.split import check_coverage, coverage_table, split
+from stereolive.train.split import check_coverage, coverage_table, split, without_test
 
 
 def _with(row: CropRow, **changes: object) -> CropRow:
@@ -109,3 +110,15 @@ def test_a_further_manifest_is_only_learned_from(crops: Crops, own_split: bool) 
     assert together["validation"] == alone["validation"]
     learned = [index for index in together["train"] if index >= len(own)]
     assert learned == [len(own) + index for index in range(len(further)) if index % 4 in (0, 1)]
+
+
+def test_rows_that_no_side_takes_are_not_cut(tmp_path: Path) -> None:
+    row = Presentation("a", *(tmp_path / name for name in ("first", "second", "rig")), label="bona_fide")
+
+    def manifest(*splits: str) -> Manifest:
+        rows = [replace(row, sample_id=str(n), further={"split": name}) for n, name in enumerate(splits)]
+        return Manifest(tmp_path / "m.csv", tuple(rows))
+
+    every = joined(manifest("train", "test", "val", "", "typing error"), [manifest("train", "val", "test", "")])
+    kept = [entry.sample_id for entry in without_test(every)]
+    assert kept == ["0", "2", "3", "4", "2/0", "2/3"]

@@ -8,6 +8,7 @@ A crop folder holds one shard a hundred presentations, each with arrays that are
       shard-00000/first.npy            (N, T, T, 3) uint8 BGR
       shard-00000/second.npy           (N, T, T, 3) uint8 BGR
       shard-00000/disparity.npy        (N, T, T) float16, crop px relative to the shift, NaN where not measured
+      shard-00000/surface.npy          (N, T, T) uint8, what each pixel shows, as the manifest's ``surface``
       shard-00000/index.csv            one row a crop: its geometry, and all columns of its presentation
       shard-00000/skipped.csv          presentations without a crop, and why
 
@@ -42,7 +43,7 @@ from stereolive.quality import QualityThresholds, blinding_fault, pair_fault, vi
 from stereolive.rig import Rig
 from stereolive.types import FaceCrop
 
-CROPS_FORMAT = "stereolive-crops/1"
+CROPS_FORMAT = "stereolive-crops/2"
 SHARD = 100
 
 
@@ -131,6 +132,11 @@ class Crops:
         )
         return first, second, disparity
 
+    def surface(self, index: int) -> NDArray[np.uint8]:
+        """What each pixel (T, T) of a row's first view shows, as the manifest's ``surface``."""
+        row = self.rows[index]
+        return np.asarray(self._arrays[row.shard][3][row.row], np.uint8)
+
     def face_crop(self, index: int) -> FaceCrop:
         """The stored crop as the detector's value. The affine maps are unknown here and left at zero."""
         first, second, _ = self.read([index])
@@ -152,7 +158,7 @@ class Crops:
 
     @cached_property
     def _arrays(self) -> dict[str, tuple[NDArray[Any], ...]]:
-        names = ("first", "second", "disparity")
+        names = ("first", "second", "disparity", "surface")
         return {
             shard: tuple(np.load(self.folder / shard / f"{name}.npy", mmap_mode="r") for name in names)
             for shard in self.shards
@@ -226,12 +232,12 @@ def true_disparity_px(depth_mm: NDArray[np.float32], rig: Rig, crop: FaceCrop) -
 
 def _cut_shard(folder: Path, chunk: Sequence[Presentation], cutting: Cutting, signature: str) -> None:
     cv2.setNumThreads(1)
-    firsts, seconds, disparities = [], [], []
+    firsts, seconds, disparities, surfaces = [], [], [], []
     rows: list[dict[str, object]] = []
     skipped: list[dict[str, object]] = []
     for entry in chunk:
         try:
-            crop, disparity, matched_by, fault = _cut_presentation(entry, cutting)
+            crop, disparity, surface, matched_by, fault = _cut_presentation(entry, cutting)
         except InputError as error:
             skipped.append({"sample_id": entry.sample_id, "reason": str(error)})
             continue
@@ -239,6 +245,7 @@ def _cut_shard(folder: Path, chunk: Sequence[Presentation], cutting: Cutting, si
         firsts.append(crop.first)
         seconds.append(crop.second)
         disparities.append(disparity.astype(np.float16))
+        surfaces.append(surface)
     side = cutting.stored_px
     aside = folder.with_name(f".{folder.name}-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
@@ -246,6 +253,7 @@ def _cut_shard(folder: Path, chunk: Sequence[Presentation], cutting: Cutting, si
     np.save(aside / "first.npy", np.array(firsts, np.uint8).reshape(-1, side, side, 3))
     np.save(aside / "second.npy", np.array(seconds, np.uint8).reshape(-1, side, side, 3))
     np.save(aside / "disparity.npy", np.array(disparities, np.float16).reshape(-1, side, side))
+    np.save(aside / "surface.npy", np.array(surfaces, np.uint8).reshape(-1, side, side))
     further = [name for name in dict.fromkeys(n for entry in chunk for n in entry.further) if name not in CROP_COLUMNS]
     write_rows(aside / "index.csv", rows, [*CROP_COLUMNS, *further])
     write_rows(aside / "skipped.csv", skipped, ["sample_id", "reason"])
@@ -254,7 +262,9 @@ def _cut_shard(folder: Path, chunk: Sequence[Presentation], cutting: Cutting, si
     aside.rename(folder)
 
 
-def _cut_presentation(entry: Presentation, cutting: Cutting) -> tuple[FaceCrop, NDArray[np.float32], str, str]:
+def _cut_presentation(
+    entry: Presentation, cutting: Cutting
+) -> tuple[FaceCrop, NDArray[np.float32], NDArray[np.uint8], str, str]:
     rig = _rig(entry.rig)
     first, second = read_image(entry.first), read_image(entry.second)
     finder = _finder()
@@ -269,6 +279,13 @@ def _cut_presentation(entry: Presentation, cutting: Cutting) -> tuple[FaceCrop, 
         if depth_mm.shape != (rig.first.height, rig.first.width):
             raise ManifestError(f"depth {entry.depth}: is not of the first image's size")
         disparity = true_disparity_px(depth_mm, rig, crop)
+    surface = np.zeros((cutting.stored_px, cutting.stored_px), np.uint8)
+    if entry.surface is not None:
+        shown = read_image(entry.surface)
+        if shown.shape != (rig.first.height, rig.first.width):
+            raise ManifestError(f"surface {entry.surface}: is not of the first image's size")
+        maps = rig.rectification.maps("first", crop.first_crop_from_rectified, (crop.size, crop.size))
+        surface = np.asarray(cv2.remap(shown, *maps, cv2.INTER_NEAREST), np.uint8)
     limits = QualityThresholds()
     faults = (
         view_fault(first, "first", limits),
@@ -276,7 +293,7 @@ def _cut_presentation(entry: Presentation, cutting: Cutting) -> tuple[FaceCrop, 
         pair_fault(first, second, rig, faces_first, faces_second, location, limits),
         blinding_fault(crop, limits),
     )
-    return crop, disparity, location.matched_by, next((fault for fault in faults if fault), "")
+    return crop, disparity, surface, location.matched_by, next((fault for fault in faults if fault), "")
 
 
 def _as_row(
@@ -326,7 +343,9 @@ def _read_index(path: Path) -> list[CropRow]:
 
 def _signature(chunk: Sequence[Presentation], cutting: Cutting) -> str:
     """Changes whenever the crops would: with the rows, and with how they are cut."""
-    text = json.dumps([asdict(cutting), [[str(value) for value in asdict(entry).values()] for entry in chunk]])
+    text = json.dumps(
+        [CROPS_FORMAT, asdict(cutting), [[str(value) for value in asdict(entry).values()] for entry in chunk]]
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,8 +1,10 @@
 """The manifest: one presentation a row, in CSV or Parquet; what every tool here reads and every data set becomes.
 
-Columns: ``sample_id, first, second, rig, depth, label, pai_species, material, illumination, subject_id`` and any
-further ones, which are carried along. Only the first four are needed to score; ``label`` is ``bona_fide`` or
-``attack``. Paths are relative to the manifest.
+Columns: ``sample_id, first, second, rig, depth, surface, label, pai_species, material, illumination, subject_id`` and
+any further ones, which are carried along. Only the first four are needed to score; ``label`` is ``bona_fide`` or
+``attack``. Paths are relative to the manifest. ``surface``, which training uses where it is there, is an 8-bit PNG on
+the first image's pixel grid that tells what each pixel shows: 255 the attack instrument, 128 living skin, 0 anything
+else, or that it is not known.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from stereolive.errors import ManifestError, MissingExtraError
 
 Label = Literal["bona_fide", "attack"]
 NEEDED = ("sample_id", "first", "second", "rig")
-COLUMNS = (*NEEDED, "depth", "label", "pai_species", "material", "illumination", "subject_id")
-PATH_COLUMNS = ("first", "second", "rig", "depth")
+COLUMNS = (*NEEDED, "depth", "surface", "label", "pai_species", "material", "illumination", "subject_id")
+PATH_COLUMNS = ("first", "second", "rig", "depth", "surface")
 BONA_FIDE = "bona_fide"
+INSTRUMENT_SURFACE, LIVING_SURFACE = 255, 128
+"""Values of ``surface``."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Presentation:
     second: Path
     rig: Path
     depth: Path | None = None
+    surface: Path | None = None
     label: Label | None = None
     pai_species: str = ""
     material: str = ""
@@ -154,6 +159,7 @@ def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentati
         folder / row["second"],
         folder / row["rig"],
         folder / row["depth"] if row.get("depth") else None,
+        folder / row["surface"] if row.get("surface") else None,
         cast(Label, label) if label else None,
         row.get("pai_species", ""),
         row.get("material", ""),

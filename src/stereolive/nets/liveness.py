@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from stereolive.depth import LIVENESS_MAPS, LIVENESS_VIEWS, face_ellipse
 from stereolive.nets.depth import Residual, convolution
 
 HIGHEST_LOGIT = 12.0
@@ -30,47 +32,61 @@ class Answers(NamedTuple):
 class LivenessNetwork(nn.Module):
     """A small residual network over the channels of ``depth.liveness_input``.
 
-    ``inputs``: how many channels come in; ``used``: indices of those that are looked at, for ablations. ``kinds``:
-    classes of the auxiliary task, which only training sees, as it does the cells' answers.
+    ``used``: names of the channels that are looked at, for ablations. ``kinds``: classes of the auxiliary task, which
+    only training sees, as it does the cells' answers.
     """
 
-    def __init__(self, inputs: int, used: Sequence[int], kinds: int, width: int = 32, dropout: float = 0.2) -> None:
+    def __init__(self, kinds: int, used: Sequence[str] = (), width: int = 32, dropout: float = 0.2) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.register_buffer("used", torch.tensor(list(used), dtype=torch.int64))
-        self.used: Tensor
+        self.used_maps, self.used_views = (
+            [index for index, name in enumerate(names) if not used or name in used]
+            for names in (LIVENESS_MAPS, LIVENESS_VIEWS)
+        )
         self.register_buffer("temperature", torch.ones(()))
         self.temperature: Tensor
         widths = (width, 3 * width // 2, 2 * width, 3 * width)
         # Most of the time goes where most of the channels are; at half resolution one layer has to do.
-        layers: list[nn.Module] = [convolution(len(used), width, stride=2)]
+        fine = 3 * width // 8 if self.used_views else 0
+        self.stem = convolution(len(self.used_views), fine, stride=2) if self.used_views else None
+        layers: list[nn.Module] = [convolution(len(self.used_maps) + fine, width, stride=2)]
         for before, after in pairwise(widths):
             layers += [convolution(before, after, stride=2), Residual(after)]
         layers.insert(3, Residual(widths[1]))
         self.body = nn.Sequential(*layers[:6])
         self.head = nn.Sequential(*layers[6:])
         self.decide_cell = nn.Conv2d(widths[2], 1, 1)
-        features = 2 * widths[-1]
+        features = 2 * widths[-1] + 2
         self.dropout = nn.Dropout(dropout)
         self.decide = nn.Linear(features, 1)
         self.tell_kind = nn.Linear(features, kinds)
 
-    def answers(self, maps: Tensor) -> Answers:
-        """``maps`` (B, C, G, G) -> all that training looks at; the logit before calibration."""
-        cells = self.body(maps.index_select(1, self.used))
-        features = self.dropout(self._pooled(cells))
-        return Answers(self.decide(features)[:, 0], self.tell_kind(features), self.decide_cell(cells)[:, 0])
+    def answers(self, maps: Tensor, views: Tensor) -> Answers:
+        """``maps`` (B, M, G, G) and ``views`` (B, V, 2G, 2G) -> all that training looks at; the logit before
+        calibration."""
+        inputs = maps[:, self.used_maps]
+        if self.stem is not None:
+            inputs = torch.cat([inputs, self.stem(views[:, self.used_views])], 1)
+        body = self.body(inputs)
+        cells = self.decide_cell(body)[:, 0]
+        features = self._features(body, cells)
+        return Answers(self.decide(features)[:, 0], self.tell_kind(features), cells)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """``maps`` (B, C, G, G) -> calibrated logit (B,)."""
-        features = self._pooled(self.body(maps.index_select(1, self.used)))
-        logit: Tensor = self.decide(self.dropout(features))[:, 0] / self.temperature
+    def forward(self, maps: Tensor, views: Tensor) -> Tensor:
+        """As ``answers`` -> calibrated logit (B,)."""
+        logit: Tensor = self.answers(maps, views).logit / self.temperature
         return logit.clamp(-HIGHEST_LOGIT, HIGHEST_LOGIT)
 
-    def _pooled(self, cells: Tensor) -> Tensor:
-        """Mean and highest activation of every last channel."""
-        last = self.head(cells)
-        return torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1)
+    def _features(self, body: Tensor, cells: Tensor) -> Tensor:
+        """Mean and highest activation of every last channel; mean and lowest of the answers of the face's cells, so
+        that a patch which covers only some of them tells."""
+        last = self.head(body)
+        pooled = self.dropout(torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1))
+        face = torch.from_numpy(face_ellipse(int(cells.shape[-1]))).to(cells.device)
+        mean = (cells * face).sum((1, 2)) / face.sum()
+        # Two by two cells together: one alone may err.
+        held = torch.where(face, cells, HIGHEST_LOGIT)[:, None]
+        lowest = functional.avg_pool2d(held, 2, stride=1).amin((1, 2, 3))
+        return torch.cat([pooled, torch.stack([mean, lowest], 1)], 1)
 
 
 class LivenessTraining(nn.Module):
@@ -80,6 +96,6 @@ class LivenessTraining(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, maps: Tensor) -> Answers:
+    def forward(self, maps: Tensor, views: Tensor) -> Answers:
         """As ``LivenessNetwork.answers``."""
-        return self.network.answers(maps)
+        return self.network.answers(maps, views)

@@ -173,7 +173,8 @@ def relief_json(analysis: Analysis) -> dict[str, Any] | None:
         return base64.b64encode(values.tobytes()).decode()
 
     def picture(plane: Any) -> str:
-        data = cv2.imencode(".png", np.clip(upright(plane) * 255, 0, 255).astype(np.uint8))[1]
+        small = cv2.resize(upright(plane), info.depth_mm.shape, interpolation=cv2.INTER_AREA)
+        data = cv2.imencode(".png", small)[1]
         return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
 
     return {

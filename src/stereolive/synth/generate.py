@@ -25,9 +25,9 @@ from stereolive.synth.people import Population
 from stereolive.synth.present import Settings, present
 
 COLUMNS = (
-    *("sample_id", "first", "second", "rig", "depth", "label", "pai_species", "material", "illumination", "subject_id"),
-    *("instrument_id", "instrument_subject_id", "head_source", "skin_group", "distance_mm", "split", "rig_family"),
-    *("first_spectrum", "second_spectrum", "face_first", "face_second"),
+    *("sample_id", "first", "second", "rig", "depth", "surface", "label", "pai_species", "material", "illumination"),
+    *("subject_id", "instrument_id", "instrument_subject_id", "head_source", "skin_group", "distance_mm", "split"),
+    *("rig_family", "first_spectrum", "second_spectrum", "face_first", "face_second"),
 )
 
 
@@ -73,6 +73,7 @@ def _render(index: int) -> dict[str, str]:
     _write(out / made.row["first"], made.first[1])
     _write(out / made.row["second"], made.second[1])
     _write(out / made.row["depth"], made.depth)
+    _write(out / made.row["surface"], made.surface)
     name, rig = made.rig_json
     if not (out / name).exists():
         (out / name).parent.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,16 @@ from stereolive.synth.shapes import (
     noise_image,
 )
 from stereolive.synth.surface import FloatArray, Material, Mesh, Part
+from stereolive.synth.wear import draw_glasses
 
 Spectrum = NDArray[np.float64]
+
+
+INSTRUMENT_PARTS = ("mask", "bust", "patch", "sheet", "screen", "printed_glasses", "arms", "nose")
+"""Names of the parts that are an attack instrument's own; what holds or carries it is none."""
+LIVING_PARTS = ("head",)
+GLASSES_SHARE = 0.33
+"""Of masks and patches worn under glasses: as many as of living faces, or glasses would tell one from the other."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,19 @@ def held(kit: Kit, size_mm: tuple[float, float], thickness_mm: float, mesh: Mesh
     if rng.random() < 0.7:
         arm = Plain(spectra.draw_fabric_spectrum(rng), noise_image(rng, 128, 0.7), 0.02, 0.9, 0.12, 120)
     return [Part(joined(meshes), flesh(kit), "hand"), Part(joined(sleeves), arm, "sleeve")]
+
+
+def glasses_over(kit: Kit, head: Mesh, forward_mm: float) -> list[Part]:
+    """At times, glasses on a face that is no bare skin, whose relief a head's mesh gives."""
+    if kit.rng.random() >= GLASSES_SHARE:
+        return []
+    forward = np.array([0, 0, -forward_mm])
+    return [replace(part, mesh=posed(part.mesh, np.eye(3), forward)) for part in draw_glasses(kit.rng, head)]
+
+
+def without_glasses(parts: list[Part]) -> list[Part]:
+    """What one puts off before a mask is put on."""
+    return [part for part in parts if "glass" not in part.name]
 
 
 def person_behind(kit: Kit, gap_mm: float, shift_mm: NDArray[np.float64]) -> list[Part]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,9 +14,11 @@ from stereolive.synth.kit import (
     behind,
     face_points,
     front_depth,
+    glasses_over,
     held,
     oval,
     smoothed,
+    without_glasses,
 )
 from stereolive.synth.raster import clipped
 from stereolive.synth.shapes import (
@@ -54,6 +58,19 @@ def _shell(kit: Kit, mesh: Mesh, cover: str) -> Mesh:
     return mesh
 
 
+def _cast(kit: Kit) -> Mesh:
+    """The head that a rigid instrument is made after: at rest, or with an expression."""
+    return kit.shown.mesh(*((kit.fixed, kit.fixed.uniform(0.2, 1.0)) if kit.fixed.random() < 0.6 else (None,)))
+
+
+def _behind_holes(head: Part) -> Part:
+    """What a mask over the whole head leaves to be seen of its wearer: eyes, mouth, the neck below. The rest of a head
+    that is larger than the mask would stick out of it."""
+    r = head.mesh.rest_mm
+    front = np.minimum(oval(r[:, :2], (0, 26), (52, 72)), (45 - r[:, 2]) / 40)
+    return replace(head, mesh=clipped(head.mesh, np.maximum(front, (r[:, 1] - 115) / 40)))
+
+
 def _paints(kit: Kit, base: Spectrum, strength: float) -> dict[str, Spectrum]:
     rng = kit.fixed
     eye = np.full(61, rng.uniform(0.3, 0.7))
@@ -76,9 +93,10 @@ def build_soft_mask(kit: Kit) -> Built:
     skin = kit.shown.skin.spectrum
     silicone = kit.species == "mask_silicone"
     base = spectra.draw_silicone_spectrum(rng, skin) if silicone else spectra.draw_latex_spectrum(rng, skin)
-    mesh = smoothed(kit.shown.mesh(rng, 0.3), int(rng.integers(0, 4)))
+    whole = smoothed(kit.shown.mesh(rng, rng.uniform(0.0, 1.0)), int(rng.integers(0, 4)))
     offset = rng.uniform(1.5, 4)
-    mesh = _shell(kit, mesh, "face" if rng.random() < 0.25 else "head")
+    whole_head = rng.random() >= 0.25
+    mesh = _shell(kit, whole, "head" if whole_head else "face")
     material = MaskSurface(
         base,
         _paints(kit, base, rng.uniform(0.3, 1.0)),
@@ -90,14 +108,13 @@ def build_soft_mask(kit: Kit) -> Built:
         bump=rng.uniform(0.0, 0.08),
         scattering=rng.uniform(0.8, 3.5) if silicone else rng.uniform(0.2, 1.2),
     )
-    living = kit.holder.parts(kit.rng, 0.5, outfit=int(kit.rng.integers(3)))
-    living = [part for part in living if "glass" not in part.name]
-    extra = [part for part in living[1:] if "hair" in part.name and kit.rng.random() < 0.75]
+    living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+    hair = [part for part in living[1:] if "hair" in part.name]
     body = [part for part in living[1:] if "hair" not in part.name]
-    head = behind([living[0]], front_depth(mesh), offset)
-    parts = [Part(mesh, material, "mask"), *head, *body]
-    if extra and kit.rng.random() < 0.5:
-        parts += extra
+    head = behind([_behind_holes(living[0]) if whole_head else living[0]], front_depth(mesh), offset)
+    parts = [Part(mesh, material, "mask"), *head, *body, *glasses_over(kit, whole, 0.0)]
+    if kit.rng.random() < 0.7:
+        parts += hair
     return Built(parts, face_points(mesh), kit.species.removeprefix("mask_"))
 
 
@@ -108,7 +125,8 @@ def build_rigid(kit: Kit) -> Built:
     painted = rng.random() < 0.45
     if painted:
         base = base * spectra.draw_mask_paint_transmittance(rng, kit.shown.skin.spectrum)
-    mesh = _shell(kit, smoothed(kit.shown.mesh(None), int(rng.integers(0, 3))), "face")
+    whole = smoothed(_cast(kit), int(rng.integers(0, 3)))
+    mesh = _shell(kit, whole, "face")
     material = MaskSurface(
         base,
         _paints(kit, base, 1.0) if painted else {},
@@ -122,11 +140,9 @@ def build_rigid(kit: Kit) -> Built:
         layer_tilt=rng.normal(0, 0.3),
         scattering=rng.uniform(0, 0.8),
     )
-    parts = [Part(mesh, material, "mask")]
+    parts = [Part(mesh, material, "mask"), *glasses_over(kit, whole, 0.0)]
     if kit.rng.random() < 0.75:
-        living = [
-            part for part in kit.holder.parts(kit.rng, 0.5, outfit=int(kit.rng.integers(3))) if "glass" not in part.name
-        ]
+        living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
         parts += behind(living, front_depth(mesh), rng.uniform(3, 8))
     else:
         parts += held(kit, (150, 190), 8.0)
@@ -137,8 +153,8 @@ def build_bust(kit: Kit) -> Built:
     """mask_plaster and mannequin_head: whole heads that nobody wears."""
     rng = kit.fixed
     plaster = kit.species == "mask_plaster"
-    mesh = smoothed(kit.shown.mesh(None), int(rng.integers(0, 4) if plaster else rng.integers(1, 6)))
-    mesh = clipped(mesh, rng.uniform(130, 190) - mesh.rest_mm[:, 1])
+    whole = smoothed(_cast(kit), int(rng.integers(0, 4) if plaster else rng.integers(1, 6)))
+    mesh = clipped(whole, rng.uniform(130, 190) - whole.rest_mm[:, 1])
     base = spectra.draw_plaster_spectrum(rng) if plaster else spectra.draw_plastic_spectrum(rng)
     coloured = not plaster and rng.random() < 0.6
     if coloured:
@@ -155,9 +171,9 @@ def build_bust(kit: Kit) -> Built:
         scattering=rng.uniform(0, 0.6),
     )
     bottom = float(mesh.vertices_mm[:, 1].max())
-    parts = [Part(mesh, material, "bust")]
-    if rng.random() < 0.3:
-        parts += [part for part in kit.shown.parts(None, outfit=0)[1:] if "glass" not in part.name]
+    parts = [Part(mesh, material, "bust"), *glasses_over(kit, whole, 0.0)]
+    if rng.random() < (0.3 if plaster else 0.5):
+        parts += without_glasses(kit.shown.parts(None, outfit=0)[1:])
     else:
         width = rng.uniform(80, 200)
         stand = turned(box((width, 400, width), 20.0), np.eye(3), np.array([0, bottom + 195, 75]))

@@ -16,9 +16,10 @@ from stereolive.synth.kit import (
     depth_at,
     face_points,
     front_depth,
+    glasses_over,
     held,
     oval,
-    smoothed,
+    without_glasses,
 )
 from stereolive.synth.prints import bent, printed
 from stereolive.synth.raster import clipped, posed
@@ -70,11 +71,9 @@ def build_paper_mask(kit: Kit) -> Built:
     if rng.random() < 0.12:
         material = replace(material, coverage=[np.zeros((4, 4, 4), np.float32)])
         name = "blank_paper"
-    parts = [Part(mesh, material, "mask")]
+    parts = [Part(mesh, material, "mask"), *glasses_over(kit, shape, 6.0)]
     if kit.rng.random() < 0.85:
-        living = [
-            part for part in kit.holder.parts(kit.rng, 0.6, outfit=int(kit.rng.integers(3))) if "glass" not in part.name
-        ]
+        living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
         parts += behind(living, front_depth(mesh), 3.0)
     else:
         parts += held(kit, (150, 200), 1.0)
@@ -87,11 +86,12 @@ def build_partial_paper(kit: Kit) -> Built:
     """partial_paper: a printed patch over eyes and nose, stuck on a living face."""
     rng = kit.fixed
     photo = kit.population.photo(kit.shown.index, int(rng.integers(3)))
-    living = kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3)))
-    living = [part for part in living if "glass" not in part.name]
+    living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
     head = living[0].mesh
-    depth = front_depth(smoothed(head, 3))
+    living += glasses_over(kit, head, 4.0)
+    depth = front_depth(head)
     known = np.minimum(np.where(np.isfinite(depth), depth, 80.0), 80.0).astype(np.float32)
+    known = np.asarray(cv2.erode(known, np.ones((7, 7), np.uint8)), np.float32)  # no skin shows through the patch
     stiff = np.minimum(np.asarray(cv2.GaussianBlur(known, (0, 0), rng.uniform(2, 7)), np.float32), known)
     mesh = grid(160, 150, 4.0)
     xy = mesh.vertices_mm[:, :2] + np.array([0, 20], np.float32)
@@ -119,8 +119,7 @@ def build_funny_glasses(kit: Kit) -> Built:
     """funny_glasses: a living face behind glasses with printed eyes, at times with a nose."""
     rng = kit.fixed
     photo = kit.population.photo(kit.shown.index, int(rng.integers(3)))
-    living = kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3)))
-    living = [part for part in living if "glass" not in part.name]
+    living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
     head = living[0].mesh
     near = head.vertices_mm[(np.abs(head.rest_mm[:, 1]) < 18) & (np.abs(head.rest_mm[:, 0]) < 60)]
     front = float(near[:, 2].min()) - rng.uniform(1, 6)

@@ -9,15 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
 from stereolive.errors import StereoliveError
 from stereolive.synth.instruments import BUILDERS
-from stereolive.synth.kit import Built, Kit, face_points, rotation
+from stereolive.synth.kit import INSTRUMENT_PARTS, LIVING_PARTS, Built, Kit, face_points, rotation
 from stereolive.synth.lights import ILLUMINATIONS, draw_lighting, typical_spectrum
 from stereolive.synth.people import SPLITS, Population, split_of
 from stereolive.synth.raster import Pinhole, posed
 from stereolive.synth.rigs import FAMILY_SHARES, RIGS_PER_FAMILY, SPLIT_FAMILIES, draw_rig, drifted, pinholes
 from stereolive.synth.rooms import draw_room
-from stereolive.synth.scene import Scene
+from stereolive.synth.scene import Scene, View
 from stereolive.synth.sensor import Exposure, draw_sensor, encode, expose
 from stereolive.synth.surface import FloatArray, Part
 
@@ -71,6 +72,7 @@ class Presentation:
     first: tuple[str, bytes]
     second: tuple[str, bytes]
     depth: bytes
+    surface: bytes
     rig_json: tuple[str, Any]
 
 
@@ -242,20 +244,23 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
 
     files: list[tuple[str, bytes]] = []
     boxes: list[str] = []
-    depth_mm: FloatArray | None = None
+    views: list[View] = []
     for camera, sensor in zip(cameras, sensors, strict=True):
         names = ("near_infrared",) if sensor.near_infrared else ("blue", "green", "red")
         view = scene.render(camera, sensor.response, names)
-        depth_mm = view.depth_mm if depth_mm is None else depth_mm
+        views.append(view)
         text, box = _box(camera, face)
         boxes.append(text)
         white = (sensor.response @ typical_spectrum(lighting, middle)).astype(np.float32)
         flicker = lighting.flicker if sensor.near_infrared else 0.0
         picture = expose(rng, sensor, view.radiance, _exposure(rng, camera, box, white, flicker))
         files.append(encode(sensor, picture))
-    assert depth_mm is not None
-    stored = np.round(np.where(depth_mm < 6553.0, depth_mm, 0) * 10).astype(np.uint16)
-    depth = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 2])[1].tobytes()
+    depth_mm = views[0].depth_mm
+    depth = _png(np.round(np.where(depth_mm < 6553.0, depth_mm, 0) * 10).astype(np.uint16))
+    shown_by_part = np.zeros(len(scene.parts) + 1, np.uint8)  # the last for pixels of no part, whose index is -1
+    for p, part in enumerate(parts):
+        if part.name in INSTRUMENT_PARTS + LIVING_PARTS:
+            shown_by_part[p] = INSTRUMENT_SURFACE if part.name in INSTRUMENT_PARTS else LIVING_SURFACE
 
     sample_id = f"{index:06d}"
     rig_name = f"rigs/{family}_{split}_{number:03d}.json"
@@ -265,6 +270,7 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
         "second": f"images/{sample_id}_second{files[1][0]}",
         "rig": rig_name,
         "depth": f"depth/{sample_id}.png",
+        "surface": f"surface/{sample_id}.png",
         "label": "attack" if species else "bona_fide",
         "pai_species": species,
         "material": built.material,
@@ -282,4 +288,8 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
         "face_first": boxes[0],
         "face_second": boxes[1],
     }
-    return Presentation(values, files[0], files[1], depth, (rig_name, written))
+    return Presentation(values, files[0], files[1], depth, _png(shown_by_part[views[0].part]), (rig_name, written))
+
+
+def _png(image: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 2])[1].tobytes()

@@ -16,10 +16,12 @@ from stereolive.synth.surface import FloatArray, IntArray, Part, SurfacePoints
 
 @dataclass(frozen=True)
 class View:
-    """What one sensor sees: radiance (H, W, C), linear; Z in mm at pixel centres (H, W), 0 where there is nothing."""
+    """What one sensor sees: radiance (H, W, C), linear; Z in mm at pixel centres (H, W), 0 where there is nothing; the
+    index (H, W) of the part that fills most of a pixel, -1 where there is none."""
 
     radiance: FloatArray
     depth_mm: FloatArray
+    part: IntArray
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class Scene:
         )
         radiance = np.zeros((camera.height * camera.width, count), np.float32)
         index = np.full(camera.height * camera.width, -1, np.int32)
+        part_seen = np.full(camera.height * camera.width, -1, np.int32)
+        share_seen = np.zeros(camera.height * camera.width, np.float32)
         eye = camera.center_mm.astype(np.float32)
         bounce = (reach @ samples).mean(axis=0) * self.lighting.ambient
         for p, part in enumerate(self.parts):
@@ -122,6 +126,8 @@ class Scene:
             pixel, a = points.pixel[own], points.attributes[own]
             if not len(pixel):
                 continue
+            larger = points.weight[own] > share_seen[pixel]
+            part_seen[pixel[larger]], share_seen[pixel[larger]] = p, points.weight[own][larger]
             position = np.ascontiguousarray(a[:, 0:3])
             normal = np.ascontiguousarray(a[:, 3:6])
             z = float(((position - eye) @ camera.rotation[2].astype(np.float32)).mean())
@@ -168,4 +174,5 @@ class Scene:
             if look.emission is not None:
                 value = value + look.emission
             radiance[pixel] += value * points.weight[own, None]
-        return View(radiance.reshape(camera.height, camera.width, count), depth_mm)
+        shape = (camera.height, camera.width)
+        return View(radiance.reshape(*shape, count), depth_mm, part_seen.reshape(shape))

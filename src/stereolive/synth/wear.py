@@ -416,7 +416,7 @@ def _chin(mesh: Mesh) -> float:
     return float(front[:, 1].max())
 
 
-def _glasses(rng: np.random.Generator, mesh: Mesh) -> list[Part]:
+def draw_glasses(rng: np.random.Generator, mesh: Mesh) -> list[Part]:
     """A frame that rests on the nose and the ears; dark lenses at times."""
     skin = mesh.vertices_mm[(mesh.regions["eye"] < 0.5) & (mesh.regions["teeth"] < 0.5)]
     half_width = rng.uniform(20.0, 26.0)
@@ -499,5 +499,5 @@ def draw_wear(rng: np.random.Generator, mesh: Mesh, skin: Skin) -> list[Part]:
     if rng.random() < 0.97:
         parts += _torso(rng, mesh)
     if rng.random() < 0.3:
-        parts += _glasses(rng, mesh)
+        parts += draw_glasses(rng, mesh)
     return parts

@@ -1,4 +1,5 @@
-"""Depth information of every crop as one depth network produces it: what the liveness stage trains on.
+"""Depth information of every crop as one depth network produces it, and what the crop shows: what the liveness stage
+trains on.
 
 Each presentation is seen through several crops that differ as face finders' do. Kept in shards that appear whole or not
 at all.
@@ -8,32 +9,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.data.crops import Crops, run_each
-from stereolive.depth import depth_information, liveness_input
+from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
+from stereolive.depth import LIVENESS_MAPS, depth_information, liveness_input, upright
 from stereolive.runtime import Network, planes
 from stereolive.types import FaceCrop
 
+VIEW_UNIT = 2 / 255
+"""Brightness of a view for each step of the 8 bits that it is kept in."""
+
+
+class Items(NamedTuple):
+    """Of B presentations: ``maps`` (B, M, G, G) and ``views`` (B, V, S, S) as ``depth.liveness_input``, the views in
+    units of ``VIEW_UNIT``; ``shares`` (B, 2, G, G) of attack instrument and of living skin, both 0 where what is shown
+    is not known."""
+
+    maps: NDArray[np.float16]
+    views: NDArray[np.uint8]
+    shares: NDArray[np.float16]
+
 
 class LivenessInputs:
-    """Cached inputs: ``read(rows, variants)`` -> (B, C, G, G) float16."""
+    """Cached inputs of rows, in variants; variant 0 is the detector's own crop."""
 
     def __init__(self, crops: Crops, folder: Path) -> None:
-        self._shards = {shard: np.load(_path(crops, folder, shard), mmap_mode="r") for shard in crops.shards}
+        self._maps = {shard: np.load(_path(crops, folder, shard, "maps"), mmap_mode="r") for shard in crops.shards}
+        self._views = {shard: np.load(_path(crops, folder, shard, "views"), mmap_mode="r") for shard in crops.shards}
         self._places = [(row.shard, row.row) for row in crops.rows]
-        _, self.variants, self.channels, self.grid, _ = next(iter(self._shards.values())).shape
+        _, self.variants, _, self.grid, _ = next(iter(self._maps.values())).shape
 
-    def read(self, rows: Sequence[int], variants: Sequence[int]) -> NDArray[np.float16]:
-        places = [self._places[row] for row in rows]
-        return np.stack(
-            [self._shards[shard][row, variant] for (shard, row), variant in zip(places, variants, strict=True)]
-        )
+    def read(self, rows: Sequence[int], variants: Sequence[int]) -> Items:
+        places = [(*self._places[row], variant) for row, variant in zip(rows, variants, strict=True)]
+        maps = np.stack([self._maps[shard][row, variant] for shard, row, variant in places])
+        views = np.stack([self._views[shard][row, variant] for shard, row, variant in places])
+        return Items(maps[:, : len(LIVENESS_MAPS)], views, maps[:, len(LIVENESS_MAPS) :])
 
 
 def cache_inputs(
@@ -41,80 +59,104 @@ def cache_inputs(
 ) -> LivenessInputs:
     """Run the depth network over ``variants`` crops of every row; what is there already is kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {shard: _path(crops, folder, shard) for shard in crops.shards}
     tasks = [
-        (crops.folder, depth_onnx, path, shard, variants, seed) for shard, path in paths.items() if not path.exists()
+        (crops.folder, depth_onnx, folder, shard, variants, seed)
+        for shard in crops.shards
+        if not _path(crops, folder, shard, "maps").exists()
     ]
     run_each(_cache_shard, tasks, workers, "depth information")
     return LivenessInputs(crops, folder)
 
 
-def seen_through(depth: Network, crop: FaceCrop) -> NDArray[np.float32]:
-    """The liveness model's input (C, G, G) for a crop, by an exported depth network."""
+def seen_through(depth: Network, crop: FaceCrop) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The liveness model's input for a crop, by an exported depth network, as ``depth.liveness_input``."""
     disparity, sd = depth.run(planes(crop.first), planes(crop.second))
     return liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))
 
 
-def variant_crop(stored: FaceCrop, crop_px: int, variant: int, random: np.random.Generator) -> FaceCrop:
-    """A crop of the network's size out of a larger stored one. Variant 0 is the detector's own, others are moved a
-    little.
+@dataclass(frozen=True)
+class Variation:
+    """How a crop of the network's size lies in the larger stored one; the default is the detector's own."""
 
-    Moving the second crop by ``o`` stored pixels against the first changes the shift by ``-o / scale``; zooming by
-    ``s`` the scale by ``s``.
-    """
-    zoom, move, offset = 1.0, np.zeros(2), 0.0
-    if variant:
+    zoom: float = 1.0
+    move_px: tuple[float, float] = (0.0, 0.0)
+    offset_px: float = 0.0  # of the second view against the first
+
+    @classmethod
+    def drawn(cls, crop_px: int, random: np.random.Generator) -> Variation:
+        """As face finders differ."""
         zoom = float(np.exp(random.normal(0, 0.05)))
-        move = random.normal(0, 0.025 * crop_px, 2)
-        offset = float(random.normal(0, 0.015 * crop_px))
-    middle, stored_middle = (crop_px - 1) / 2, (stored.size - 1) / 2
+        x, y = random.normal(0, 0.025 * crop_px, 2)
+        return cls(zoom, (float(x), float(y)), float(random.normal(0, 0.015 * crop_px)))
 
-    def resampled(view: NDArray[np.uint8], x: float, y: float) -> NDArray[np.uint8]:
-        if not variant:
-            start = (stored.size - crop_px) // 2
-            return np.ascontiguousarray(view[start : start + crop_px, start : start + crop_px])
+    def window(
+        self, stored: NDArray[np.uint8], crop_px: int, offset_px: float = 0.0, how: int = cv2.INTER_LINEAR
+    ) -> NDArray[np.uint8]:
+        """The crop (S, S, ...) of a stored image (T, T, ...), interpolated as OpenCV's flag ``how`` says."""
+        size = stored.shape[0]
+        if self == Variation():
+            start = (size - crop_px) // 2
+            return np.ascontiguousarray(stored[start : start + crop_px, start : start + crop_px])
+        middle, stored_middle = (crop_px - 1) / 2, (size - 1) / 2
+        x, y = self.move_px
         stored_from_crop = np.array(
-            [[1 / zoom, 0, stored_middle + x - middle / zoom], [0, 1 / zoom, stored_middle + y - middle / zoom]]
+            [
+                [1 / self.zoom, 0, stored_middle + x + offset_px - middle / self.zoom],
+                [0, 1 / self.zoom, stored_middle + y - middle / self.zoom],
+            ]
         )
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpAffine(view, stored_from_crop, (crop_px, crop_px), flags=flags), np.uint8)
+        flags = how | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(stored, stored_from_crop, (crop_px, crop_px), flags=flags), np.uint8)
 
-    nowhere = np.zeros((2, 3))
-    return FaceCrop(
-        resampled(stored.first, move[0], move[1]),
-        resampled(stored.second, move[0] + offset, move[1]),
-        nowhere,
-        nowhere,
-        stored.scale * zoom,
-        stored.shift_px - offset / stored.scale,
-        stored.focal_px,
-        stored.focal_times_baseline,
-        stored.roll_deg,
-        stored.first_spectrum,
-        stored.second_spectrum,
-    )
-
-
-def _path(crops: Crops, folder: Path, shard: str) -> Path:
-    """Named by the shard's content, so that crops cut anew are run anew."""
-    return folder / f"{shard}-{crops.signature(shard)[:16]}.npy"
+    def crop(self, stored: FaceCrop, crop_px: int) -> FaceCrop:
+        """Moving the second crop by ``o`` stored pixels against the first changes the shift by ``-o / scale``; zooming
+        by ``s`` the scale by ``s``."""
+        nowhere = np.zeros((2, 3))
+        return FaceCrop(
+            self.window(stored.first, crop_px),
+            self.window(stored.second, crop_px, self.offset_px),
+            nowhere,
+            nowhere,
+            stored.scale * self.zoom,
+            stored.shift_px - self.offset_px / stored.scale,
+            stored.focal_px,
+            stored.focal_times_baseline,
+            stored.roll_deg,
+            stored.first_spectrum,
+            stored.second_spectrum,
+        )
 
 
-def _cache_shard(crop_folder: Path, depth_onnx: Path, path: Path, shard: str, variants: int, seed: int) -> None:
+def _path(crops: Crops, folder: Path, shard: str, what: str) -> Path:
+    """Named by the shard's content, so that crops cut anew are run anew. The maps appear last."""
+    return folder / f"{shard}-{crops.signature(shard)[:16]}-{what}.npy"
+
+
+def _cache_shard(crop_folder: Path, depth_onnx: Path, folder: Path, shard: str, variants: int, seed: int) -> None:
     cv2.setNumThreads(1)
-    crops, network = _opened(crop_folder, depth_onnx, path.parent)
+    crops, network = _opened(crop_folder, depth_onnx, folder)
     size = crops.cutting.crop_px
-    results = []
+    kept_maps, kept_views = [], []
     indices = crops.shards[shard]
     for index in indices:
         random = np.random.default_rng((seed, index))
-        stored = crops.face_crop(index)
-        made = [variant_crop(stored, size, variant, random) for variant in range(variants)]
-        results += [seen_through(network, crop).astype(np.float16) for crop in made]
-    part = path.with_name(f".{path.name}-{os.getpid()}")
-    with part.open("wb") as file:
-        np.save(file, np.stack(results).reshape(len(indices), variants, *results[0].shape))
-    part.replace(path)
+        stored, surface = crops.face_crop(index), crops.surface(index)
+        for variation in [Variation(), *(Variation.drawn(size, random) for _ in range(variants - 1))]:
+            maps, views = seen_through(network, variation.crop(stored, size))
+            shown = variation.window(surface, size, how=cv2.INTER_NEAREST)
+            shares = [
+                cv2.resize((shown == value).astype(np.float32), maps.shape[1:], interpolation=cv2.INTER_AREA)
+                for value in (INSTRUMENT_SURFACE, LIVING_SURFACE)
+            ]
+            turned = upright(np.stack(shares, axis=2), stored.roll_deg).transpose(2, 0, 1)
+            kept_maps.append(np.concatenate([maps, turned]).astype(np.float16))
+            kept_views.append(np.rint(views / VIEW_UNIT).astype(np.uint8))
+    for what, kept in (("views", kept_views), ("maps", kept_maps)):
+        path = _path(crops, folder, shard, what)
+        part = path.with_name(f".{path.name}-{os.getpid()}")
+        with part.open("wb") as file:
+            np.save(file, np.stack(kept).reshape(len(indices), variants, *kept[0].shape))
+        part.replace(path)
 
 
 @lru_cache(maxsize=1)

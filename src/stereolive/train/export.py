@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stereolive.depth import LIVENESS_MAPS, LIVENESS_VIEWS
 from stereolive.errors import ModelError
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
@@ -40,9 +41,11 @@ def export_depth(network: DepthNetwork, path: Path, crop_px: int) -> None:
 
 
 def export_liveness(network: LivenessNetwork, path: Path, grid: int) -> None:
-    """``channels`` (B, C, G, G) -> ``logit`` (B,). Raises ModelError if torch disagrees."""
-    maps = torch.rand(2, network.inputs, grid, grid, generator=torch.Generator().manual_seed(0))
-    _export(network, [maps], path, ["channels"], ["logit"])
+    """``maps`` (B, M, G, G), ``views`` (B, V, 2G, 2G) -> ``logit`` (B,). Raises ModelError if torch disagrees."""
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.rand(2, len(LIVENESS_MAPS), grid, grid, generator=draw)
+    views = torch.rand(2, len(LIVENESS_VIEWS), 2 * grid, 2 * grid, generator=draw)
+    _export(network, [maps, views], path, ["maps", "views"], ["logit"])
 
 
 def _export(network: nn.Module, examples: Sequence[Tensor], path: Path, inputs: list[str], outputs: list[str]) -> None:

@@ -17,14 +17,14 @@ from torch.nn import functional
 
 from stereolive.data.crops import CropRow, Crops
 from stereolive.data.manifest import BONA_FIDE
-from stereolive.depth import DISPARITY_SD_UNIT_PX, FACE_RADIUS, FARTHEST_MM, LIVENESS_CHANNELS, NEAREST_MM
+from stereolive.depth import DISPARITY_SD_UNIT_PX, FARTHEST_MM, NEAREST_MM, face_ellipse
 from stereolive.nets.depth import DepthNetwork, DepthOutput, bin_disparity_px, warp
 from stereolive.nets.liveness import Answers, LivenessNetwork
 from stereolive.nets.losses import depth_losses
 from stereolive.train.augment import StoredBatch, centred
 from stereolive.train.config import TrainConfig
 from stereolive.train.depth_stage import on_device, read_batch
-from stereolive.train.liveness_stage import BalancedSampler, augmented_maps
+from stereolive.train.liveness_stage import BalancedSampler, augmented
 from stereolive.train.loop import Log, Machine, Recipe, fit, generator
 
 
@@ -71,8 +71,9 @@ class BothNetworks(nn.Module):
     def forward(self, first: Tensor, second: Tensor, geometry: Geometry, seed: int) -> tuple[DepthOutput, Answers]:
         """``first``, ``second``: (B, 3, S, S) in 0..1. ``seed``: of the change made to the liveness model's input."""
         output: DepthOutput = self.depth(first, second)
-        maps = liveness_maps(output.disparity, output.log_scale, first, second, geometry)
-        return output, self.liveness.answers(augmented_maps(maps, torch.Generator().manual_seed(seed)))
+        maps, views = liveness_maps(output.disparity, output.log_scale, first, second, geometry)
+        changed = augmented(maps, views, maps[:, :0], torch.Generator().manual_seed(seed))
+        return output, self.liveness.answers(*changed[:2])
 
 
 def train_jointly(
@@ -116,10 +117,12 @@ def train_jointly(
     return trained.depth, trained.liveness
 
 
-def liveness_maps(disparity: Tensor, log_scale: Tensor, first: Tensor, second: Tensor, geometry: Geometry) -> Tensor:
-    """The liveness model's input (B, C, G, G) from the depth network's output (B, 1, G, G) and the crops (B, 3, 2G,
-    2G)."""
-    count, _, grid, _ = disparity.shape
+def liveness_maps(
+    disparity: Tensor, log_scale: Tensor, first: Tensor, second: Tensor, geometry: Geometry
+) -> tuple[Tensor, Tensor]:
+    """The liveness model's input, maps (B, M, G, G) and views (B, V, 2G, 2G), from the depth network's output (B, 1, G,
+    G) and the crops (B, 3, 2G, 2G)."""
+    grid = disparity.shape[-1]
     size = first.shape[-1]
     smallest, largest = geometry.focal_times_baseline / FARTHEST_MM, geometry.focal_times_baseline / NEAREST_MM
     full = torch.minimum(torch.maximum(geometry.shift_px + disparity / geometry.scale, smallest), largest)
@@ -127,22 +130,22 @@ def liveness_maps(disparity: Tensor, log_scale: Tensor, first: Tensor, second: T
     disparity_sd = log_scale.exp() * math.sqrt(2)
     depth_sd_mm = depth_mm * (disparity_sd / geometry.scale) / full
 
-    steps = (torch.arange(grid, device=disparity.device) - (grid - 1) / 2) / grid
-    face = (steps[:, None].square() + steps[None, :].square()) < FACE_RADIUS**2
+    face, shown = (torch.from_numpy(face_ellipse(side)).to(disparity.device) for side in (grid, size))
     distance_mm = depth_mm[:, 0][:, face].median(1).values.view(-1, 1, 1, 1)
     side_mm = size / geometry.scale * distance_mm / geometry.focal_px
-    small_first, small_second = functional.avg_pool2d(first, 2), functional.avg_pool2d(second, 2)
-    laid = warp(small_second, disparity * (grid / size))
+    fine = functional.interpolate(disparity, size=(size, size), mode="bilinear", align_corners=False)
+    laid = warp(second, fine)
     maps = [
         ((depth_mm - distance_mm) / 50).clamp(-3.0, 3.0),
         (depth_sd_mm / 20).clamp(0.0, 3.0),
         (disparity_sd / DISPARITY_SD_UNIT_PX).clamp(0.0, 3.0),
+        torch.ones_like(disparity),
     ]
+    pictures = []
     swapped = geometry.second_is_visible > geometry.first_is_visible  # as depth.second_leads
-    for view in (torch.where(swapped, laid, small_first), torch.where(swapped, small_first, laid)):
-        level = view[:, :, face].mean((1, 2)).clamp_min(0.01).view(-1, 1, 1, 1)
-        maps.append((view * (0.5 / level)).clamp(0.0, 2.0))
-    maps.append(torch.ones_like(disparity))
+    for view in (torch.where(swapped, laid, first), torch.where(swapped, first, laid)):
+        level = view[:, :, shown].mean((1, 2)).clamp_min(0.01).view(-1, 1, 1, 1)
+        pictures.append((view * (0.5 / level)).clamp(0.0, 2.0))
     turned = _upright(torch.cat(maps, 1), geometry.roll)
     constants = [
         (side_mm / 250).clamp_max(4.0),
@@ -151,9 +154,7 @@ def liveness_maps(disparity: Tensor, log_scale: Tensor, first: Tensor, second: T
         torch.minimum(geometry.first_is_visible, geometry.second_is_visible),
     ]
     planes = torch.cat(constants, 1).expand(-1, -1, grid, grid)
-    result = torch.cat([turned, planes], 1)
-    assert result.shape == (count, len(LIVENESS_CHANNELS), grid, grid)
-    return result
+    return torch.cat([turned, planes], 1), _upright(torch.cat(pictures, 1), geometry.roll)
 
 
 def _upright(maps: Tensor, roll: Tensor) -> Tensor:

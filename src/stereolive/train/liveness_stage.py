@@ -18,23 +18,21 @@ from stereolive.data.manifest import BONA_FIDE
 from stereolive.depth import LIVENESS_CHANNELS, face_ellipse
 from stereolive.errors import InputError
 from stereolive.nets.liveness import Answers, LivenessNetwork, LivenessTraining
-from stereolive.train.cache import LivenessInputs
+from stereolive.train.cache import VIEW_UNIT, Items, LivenessInputs
 from stereolive.train.config import LivenessStage, TrainConfig
 from stereolive.train.loop import Log, Machine, Recipe, fit, generator
 from stereolive.train.threshold import area_under_curve
 from stereolive.train.weights import Weights
 
-IMAGES = {
-    view: [index for index, name in enumerate(LIVENESS_CHANNELS) if name.startswith(f"{view}_") and "is_" not in name]
-    for view in ("lead", "other")
-}
-
 
 @dataclass(frozen=True)
 class LivenessBatch:
-    """``maps`` (B, C, G, G), ``bona_fide`` (B,) 0 or 1, ``kind`` (B,) species and material as a class."""
+    """``maps``, ``views`` and ``shares`` as ``cache.Items``, ``bona_fide`` (B,) 0 or 1, ``kind`` (B,) species and
+    material as a class."""
 
     maps: Tensor
+    views: Tensor
+    shares: Tensor
     bona_fide: Tensor
     kind: Tensor
 
@@ -75,9 +73,7 @@ def train_liveness(
     stage = config.liveness
     kinds = kind_numbers(rows, train)
     torch.manual_seed(config.seed)
-    model = LivenessTraining(
-        LivenessNetwork(inputs.channels, used_channels(stage), len(kinds), stage.width, stage.dropout)
-    )
+    model = LivenessTraining(LivenessNetwork(len(kinds), used_channels(stage), stage.width, stage.dropout))
     if start is not None:
         start.start_liveness(model, list(kinds))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on processors
@@ -86,20 +82,21 @@ def train_liveness(
     def load(step: int) -> LivenessBatch:
         drawn = sampler.draw(stage.batch, config.seed * 1_000_003 + step)[where.rank :: where.world]
         variants = torch.randint(inputs.variants, (len(drawn),), generator=generator(config.seed, step, 5)).tolist()
-        maps = torch.from_numpy(inputs.read(drawn, variants)).float()
+        items = inputs.read(drawn, variants)
         bona_fide = torch.tensor([float(rows[index].label == BONA_FIDE) for index in drawn])
         kind = torch.tensor([kinds[_kind(rows[index])] for index in drawn])
-        maps = augmented_maps(maps, generator(config.seed, step, 6, where.rank))
-        return LivenessBatch(maps, bona_fide, kind)
+        maps, views, shares = augmented(*as_tensors(items), generator(config.seed, step, 6, where.rank))
+        return LivenessBatch(maps, views, shares, bona_fide, kind)
 
     def loss(network: nn.Module, batch: LivenessBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         del step
-        answers: Answers = network(batch.maps.to(where.device, memory_format=torch.channels_last))
+        inputs = (planes.to(where.device, memory_format=torch.channels_last) for planes in (batch.maps, batch.views))
+        answers: Answers = network(*inputs)
         target = batch.bona_fide.to(where.device)
         # Smoothed a little: synthetic labels are never wrong, but certainty without end is.
         main = functional.binary_cross_entropy_with_logits(answers.logit, target * 0.98 + 0.01)
         auxiliary = functional.cross_entropy(answers.kind, batch.kind.to(where.device))
-        cells = cell_loss(answers.cells, target)
+        cells = cell_loss(answers.cells, target, batch.shares.to(where.device))
         right = ((answers.logit > 0) == (target > 0.5)).float().mean()
         total = main + stage.species_weight * auxiliary + stage.cell_weight * cells
         return total, {"loss": main, "kind": auxiliary, "cells": cells, "right": right}
@@ -137,15 +134,27 @@ def train_liveness(
     return network
 
 
-def cell_loss(cells: Tensor, bona_fide: Tensor) -> Tensor:
-    """Of the cells' own answers (B, S, S) over the face: a living face lives everywhere; of an attack, the quarter of
-    the cells that look least alive shall say so, since a patch may cover only a part."""
+def cell_loss(cells: Tensor, bona_fide: Tensor, shares: Tensor) -> Tensor:
+    """Of the cells' own answers (B, S, S), by what each cell shows: ``shares`` (B, 2, G, G) of instrument and of living
+    skin; both kinds weigh the same within a presentation that shows both.
+
+    Where the shares are not known (0 everywhere), the label has to do: a living face lives everywhere; of an attack,
+    the quarter of the face's cells that look least alive shall say so, since a patch may cover only a part.
+    """
+    weights = functional.adaptive_avg_pool2d(shares, cells.shape[-1])
+    amounts = weights.sum((2, 3))
+    losses = torch.stack([functional.softplus(cells), functional.softplus(-cells)], 1)
+    means = (weights * losses).sum((2, 3)) / amounts.clamp_min(1e-6)
+    shown = (amounts > 1.0).float()  # a whole cell, together
+    by_surface = (means * shown).sum(1) / shown.sum(1).clamp_min(1.0)
+
     inside = torch.from_numpy(face_ellipse(cells.shape[-1])).to(cells.device)
     answers = cells[:, inside]
     living = functional.softplus(-answers).mean(1)
     least = answers.topk(max(1, answers.shape[1] // 4), dim=1, largest=False).values
     attack = functional.softplus(least).mean(1)
-    return torch.where(bona_fide > 0.5, living, attack).mean()
+    by_label = torch.where(bona_fide > 0.5, living, attack)
+    return torch.where(shown.sum(1) > 0, by_surface, by_label).mean()
 
 
 @torch.no_grad()
@@ -157,8 +166,8 @@ def logits_of(
     parts = []
     for start in range(0, len(indices), 64):
         chunk = indices[start : start + 64]
-        maps = torch.from_numpy(inputs.read(chunk, [0] * len(chunk))).float()
-        parts.append(network(maps.to(where.device)).cpu().numpy())
+        maps, views, _ = as_tensors(inputs.read(chunk, [0] * len(chunk)))
+        parts.append(network(maps.to(where.device), views.to(where.device)).cpu().numpy())
     return np.concatenate(parts).astype(np.float64)
 
 
@@ -175,17 +184,24 @@ def temperature(logits: NDArray[np.float64], bona_fide: NDArray[np.bool_]) -> fl
     return float(min(candidates, key=log_loss))
 
 
-def used_channels(stage: LivenessStage) -> list[int]:
-    """Indices of the channels that the configuration names; all where it names none."""
+def used_channels(stage: LivenessStage) -> tuple[str, ...]:
+    """The channels that the configuration names; none for all of them."""
     for name in stage.channels:
         if name not in LIVENESS_CHANNELS:
             raise InputError(f"liveness.channels: there is no {name}; known are {', '.join(LIVENESS_CHANNELS)}")
-    return [index for index, name in enumerate(LIVENESS_CHANNELS) if not stage.channels or name in stage.channels]
+    return stage.channels
 
 
-def augmented_maps(maps: Tensor, draw: torch.Generator) -> Tensor:
-    """Cached inputs (B, C, G, G), changed: mirrored, turned, zoomed, with other exposures and colours."""
-    count, channels, grid, _ = maps.shape
+def as_tensors(items: Items) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps, views and shares, as the network takes them."""
+    maps, views, shares = (torch.from_numpy(planes).float() for planes in items)
+    return maps, views * VIEW_UNIT, shares
+
+
+def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``as_tensors`` returns, changed: mirrored, turned, zoomed and moved together, the views with other exposures
+    and colours."""
+    count = len(maps)
 
     def normal(deviation: float, *shape: int) -> Tensor:
         return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
@@ -201,14 +217,17 @@ def augmented_maps(maps: Tensor, draw: torch.Generator) -> Tensor:
         ],
         1,
     )
-    places = functional.affine_grid(turn, [count, channels, grid, grid], align_corners=False)
-    maps = functional.grid_sample(maps, places, padding_mode="border", align_corners=False)
 
+    def laid_anew(planes: Tensor) -> Tensor:
+        places = functional.affine_grid(turn, list(planes.shape), align_corners=False)
+        return functional.grid_sample(planes, places, padding_mode="border", align_corners=False)
+
+    both = laid_anew(torch.cat([maps, shares], 1))
+    maps, shares = both[:, : maps.shape[1]], both[:, maps.shape[1] :]
     # A sensor's exposure and colours, but little: what tells skin from silicone is a matter of a few percent. Noise,
     # uneven light or a covered part, on top of what is in the pictures, only made learning slower.
-    for view in IMAGES.values():
-        maps[:, view] = maps[:, view] * normal(0.05).exp() * normal(0.02, len(view), 1, 1).exp()
-    return maps
+    gains = [normal(0.05).exp() * normal(0.02, 3, 1, 1).exp() for _ in ("lead", "other")]
+    return maps, laid_anew(views) * torch.cat(gains, 1), shares
 
 
 def _kind(row: CropRow) -> str:

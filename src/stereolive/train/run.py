@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stereolive.data.crops import Crops, Cutting, cut_crops
 from stereolive.data.manifest import BONA_FIDE, Manifest, joined
-from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_CHANNELS
+from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_CHANNELS, LIVENESS_MAPS
 from stereolive.errors import InputError
 from stereolive.measures import mismatch_px
 from stereolive.nets.depth import DepthNetwork
@@ -28,14 +28,14 @@ from stereolive.nets.liveness import LivenessNetwork
 from stereolive.quality import QualityThresholds
 from stereolive.runtime import Network
 from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, sha256
-from stereolive.train.cache import LivenessInputs, cache_inputs, seen_through, variant_crop
+from stereolive.train.cache import LivenessInputs, Variation, cache_inputs, seen_through
 from stereolive.train.config import TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import train_jointly
 from stereolive.train.liveness_stage import kind_numbers, logits_of, temperature, train_liveness
 from stereolive.train.loop import Log, Machine, machine, main_first
-from stereolive.train.split import check_coverage, coverage_table, split
+from stereolive.train.split import check_coverage, coverage_table, split, without_test
 from stereolive.train.threshold import area_under_curve, operating_points, rates_at
 from stereolive.train.weights import Weights
 
@@ -52,7 +52,7 @@ def train(config: TrainConfig) -> Model:
     where = machine(config.device, config.threads)
     if config.init is not None:
         Weights.of_model(config.init)  # a model that cannot be started from is refused before anything is cut
-    manifest = joined(Manifest.read(config.manifest), [Manifest.read(path) for path in config.also])
+    manifest = without_test(joined(Manifest.read(config.manifest), [Manifest.read(path) for path in config.also]))
     config.work.mkdir(parents=True, exist_ok=True)
     log = Log(config.work / "metrics.jsonl", where)
     cutting = Cutting(config.crop_px, config.stored_px)
@@ -183,11 +183,10 @@ def before_and_after(
 def _scores(model: Model, crops: Crops, rows: Sequence[int]) -> NDArray[np.float64]:
     """Of stored crops, by the exported networks of a model folder."""
     depth, liveness = Network(model.depth_path), Network(model.liveness_path)
-    random = np.random.default_rng(0)
     logits = []
     for index in track(rows, "before and after"):
-        crop = variant_crop(crops.face_crop(index), model.crop_size, 0, random)
-        (logit,) = liveness.run(seen_through(depth, crop)[None])
+        crop = Variation().crop(crops.face_crop(index), model.crop_size)
+        (logit,) = liveness.run(*(planes[None] for planes in seen_through(depth, crop)))
         logits.append(float(logit.ravel()[0]))
     return np.asarray(1 / (1 + np.exp(-np.array(logits))), np.float64)
 
@@ -195,8 +194,9 @@ def _scores(model: Model, crops: Crops, rows: Sequence[int]) -> NDArray[np.float
 def _highest_disparity_sd_px(inputs: LivenessInputs, crops: Crops, validating: Sequence[int]) -> float:
     """What ``measures.mismatch_px`` exceeds for one of ``ALLOWED_UNCERTAIN`` living faces."""
     genuine = [index for index in validating if crops.rows[index].label == BONA_FIDE]
-    maps = inputs.read(genuine, [0] * len(genuine))[:, LIVENESS_CHANNELS.index("disparity_sd")].astype(np.float32)
-    found = [mismatch_px(plane * DISPARITY_SD_UNIT_PX) for plane in maps]
+    plane = LIVENESS_MAPS.index("disparity_sd")
+    maps = inputs.read(genuine, [0] * len(genuine)).maps[:, plane].astype(np.float32)
+    found = [mismatch_px(sd * DISPARITY_SD_UNIT_PX) for sd in maps]
     return round(float(np.quantile(found, 1 - 1 / ALLOWED_UNCERTAIN)), 3)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from rich.table import Table
 
 from stereolive.data.crops import CropRow
-from stereolive.data.manifest import BONA_FIDE, FURTHER_MANIFEST
+from stereolive.data.manifest import BONA_FIDE, FURTHER_MANIFEST, Manifest, Presentation
 from stereolive.errors import InputError
 
 Side = Literal["train", "validation"]
@@ -53,6 +53,19 @@ def coverage_table(rows: Sequence[CropRow]) -> Table:
         for sensors in sorted({row.sensors for row in rows if row.species == kind}):
             table.add_row(kind, sensors, *(str(counts[kind, name, sensors]) for name in illuminations))
     return table
+
+
+def without_test(manifest: Manifest) -> Manifest:
+    """The rows that may be on one of ``split``'s sides: those of a test split, and those of a further manifest
+    that are not to be trained on, need not be cut."""
+
+    def may_serve(entry: Presentation) -> bool:
+        name = entry.further.get("split", "")
+        if entry.further.get(FURTHER_MANIFEST):
+            return name in ("", "train")
+        return NAMES.get(name, "unknown") is not None  # what is unknown, split refuses
+
+    return Manifest(manifest.path, tuple(filter(may_serve, manifest)))
 
 
 def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[Side, list[int]]:
