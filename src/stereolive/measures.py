@@ -117,12 +117,21 @@ def banding(image: ImageArray) -> float:
         profiles.append((profile - level) / np.maximum(level, 4.0))
     # The product of two thirds keeps only what both have.
     shared = min(float((a * b).mean()) for a, b in zip(profiles, (*profiles[1:], profiles[0]), strict=True))
-    # Bands repeat: shelves and collars, which also go across, have no single frequency.
-    mean = np.mean(profiles, axis=0)
-    spectrum = np.abs(np.fft.rfft(mean * np.hanning(len(mean)))) ** 2
+    # Bands repeat: shelves and collars, which also go across, have no single frequency, be it in the rows' mean or in
+    # what the thirds' own waves have in common, phase and all.
+    thirds_waves = [np.fft.rfft(profile * np.hanning(len(profile))) for profile in profiles]
+    mean_power = np.abs(np.mean(thirds_waves, axis=0)) ** 2
+    power = np.mean([np.abs(waves) ** 2 for waves in thirds_waves], axis=0)
+    pairs = zip(thirds_waves, (*thirds_waves[1:], thirds_waves[0]), strict=True)
+    common = np.maximum(np.min([(one * other.conj()).real for one, other in pairs], axis=0), 0.0)
+    common[:4] = 0.0  # slower than any flicker: what the room looks like
+    single = _around_peak(mean_power) >= 0.7 * mean_power.sum() or _around_peak(common) >= 0.3 * power[2:].sum()
+    return math.sqrt(max(0.0, shared)) if single else 0.0
+
+
+def _around_peak(spectrum: NDArray[np.floating]) -> float:
     peak = int(np.argmax(spectrum))
-    alone = float(spectrum[max(0, peak - 1) : peak + 2].sum()) / max(float(spectrum.sum()), 1e-12)
-    return math.sqrt(max(0.0, shared)) if alone >= 0.7 else 0.0
+    return float(spectrum[max(0, peak - 1) : peak + 2].sum())
 
 
 def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from stereolive.data.crops import Crops
+from stereolive.depth import LIVENESS_MAPS, LIVENESS_VIEWS
 from stereolive.errors import InputError, ModelError
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
@@ -172,7 +173,8 @@ def test_a_run_writes_a_model_that_loads_and_runs(finished: tuple[TrainConfig, M
     views = np.random.default_rng(0).random((2, 1, 3, 96, 96)).astype(np.float32)
     disparity, sd = Network(model.depth_path).run(views[0], views[1])
     assert disparity.shape == sd.shape == (1, 1, 48, 48) and (sd > 0).all()
-    (logit,) = Network(model.liveness_path).run(np.zeros((1, len(model.liveness_channels), 48, 48), np.float32))
+    maps, pictures = np.zeros((1, len(LIVENESS_MAPS), 48, 48)), np.zeros((1, len(LIVENESS_VIEWS), 96, 96))
+    (logit,) = Network(model.liveness_path).run(maps, pictures)
     assert logit.shape == (1,)
 
 

@@ -33,6 +33,20 @@ class _DepthForUse(nn.Module):
         return output.disparity, output.log_scale.exp() * math.sqrt(2)
 
 
+class _LivenessForUse(nn.Module):
+    """Takes maps and views even where an ablation looks at one of them only: an unused input would not be exported."""
+
+    def __init__(self, network: LivenessNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, maps: Tensor, views: Tensor) -> Tensor:
+        logit: Tensor = self.network(maps, views)
+        if self.network.used_maps and self.network.used_views:
+            return logit
+        return logit + 0.0 * (maps[:, 0, 0, 0] + views[:, 0, 0, 0])
+
+
 def export_depth(network: DepthNetwork, path: Path, crop_px: int) -> None:
     """``first, second`` (B, 3, S, S) -> ``disparity_px, disparity_sd_px`` (B, 1, S/2, S/2). Raises ModelError if torch
     disagrees."""
@@ -45,7 +59,7 @@ def export_liveness(network: LivenessNetwork, path: Path, grid: int) -> None:
     draw = torch.Generator().manual_seed(0)
     maps = torch.rand(2, len(LIVENESS_MAPS), grid, grid, generator=draw)
     views = torch.rand(2, len(LIVENESS_VIEWS), 2 * grid, 2 * grid, generator=draw)
-    _export(network, [maps, views], path, ["maps", "views"], ["logit"])
+    _export(_LivenessForUse(network), [maps, views], path, ["maps", "views"], ["logit"])
 
 
 def _export(network: nn.Module, examples: Sequence[Tensor], path: Path, inputs: list[str], outputs: list[str]) -> None:

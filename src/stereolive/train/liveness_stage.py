@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,8 @@ class LivenessBatch:
 
 
 class BalancedSampler:
-    """Both labels equally often; within one, each species equally often; within that, each illumination."""
+    """Both labels equally often; within one, each species by the root of its number, so that the scarce are seen often
+    and those of which there is more to learn more often; within that, each illumination equally often."""
 
     def __init__(self, rows: Sequence[CropRow], indices: Sequence[int]) -> None:
         self._cells: dict[str, dict[str, dict[str, list[int]]]] = {}
@@ -46,6 +48,10 @@ class BalancedSampler:
             row = rows[index]
             species = self._cells.setdefault(row.label, {}).setdefault(row.species, {})
             species.setdefault(row.illumination, []).append(index)
+        self._weights = {
+            label: [math.sqrt(sum(map(len, lights.values()))) for lights in species.values()]
+            for label, species in self._cells.items()
+        }
 
     def draw(self, count: int, seed: int) -> list[int]:
         """``count`` indices."""
@@ -53,7 +59,8 @@ class BalancedSampler:
         result = []
         for number in range(count):
             label = (BONA_FIDE, "attack")[number % 2]
-            species = self._cells[label][chosen.choice(list(self._cells[label]))]
+            (name,) = chosen.choices(list(self._cells[label]), self._weights[label])
+            species = self._cells[label][name]
             result.append(chosen.choice(species[chosen.choice(list(species))]))
         return result
 
