@@ -337,3 +337,14 @@ def test_every_sample_comes_once_before_any_comes_again() -> None:
 def test_learning_rate_rises_and_falls() -> None:
     rates = [rate_share(step, 1000) for step in range(1000)]
     assert max(rates) == pytest.approx(1.0, abs=1e-3) and rates[0] < 0.05 and rates[-1] < 0.02
+
+
+def test_the_log_is_there_for_tensorboard_too(tmp_path: Path) -> None:
+    log = Log(tmp_path / "metrics.jsonl", machine("cpu", 1))
+    log.write("depth", 3, loss=1.5, validation={"auc": 0.5})
+    del log
+    (path,) = (tmp_path / "events").iterdir()
+    events = path.read_bytes()
+    assert b"depth/loss" in events and b"depth/validation/auc" in events
+    logged = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert logged == {"stage": "depth", "step": 3, "loss": 1.5, "validation": {"auc": 0.5}}

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 from rich.table import Table
+from tensorboardX import SummaryWriter
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -84,17 +86,33 @@ class Recipe:
 
 
 class Log:
-    """``metrics.jsonl``, one object a line, and the console. Only the first process writes."""
+    """``metrics.jsonl``, one object a line, the same for TensorBoard in ``events`` beside it, and the console. Only the
+    first process writes."""
 
     def __init__(self, path: Path, where: Machine) -> None:
         self._path = path
         self._quiet = not where.is_main
         self._console = Console(quiet=self._quiet, highlight=False)
+        self._events: SummaryWriter | None = None
 
-    def write(self, **values: Any) -> None:
-        if not self._quiet:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+    def write(self, stage: str, step: int, **values: Any) -> None:
+        """Numbers by name, or mappings of such."""
+        if self._quiet:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+        if self._events is None:
+            self._events = SummaryWriter(str(self._path.with_name("events")))
+            weakref.finalize(self, self._events.close)
+        for name, value in values.items():
+            numbers = (
+                {f"{name}/{key}": entry for key, entry in value.items()}
+                if isinstance(value, Mapping)
+                else {name: value}
+            )
+            for key, number in numbers.items():
+                self._events.add_scalar(f"{stage}/{key}", number, step)
+        self._events.flush()
 
     def say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)

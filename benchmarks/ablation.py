@@ -1,0 +1,161 @@
+"""What each part of the training buys: the liveness stage again, each time without something.
+
+    python benchmarks/ablation.py runs/release.work [--steps 800] [--only GROUP ...] [--out results/ablation.csv]
+
+takes crops and cached depth information of a finished training run, and trains the liveness model anew on them: with
+fewer channels, with one species, illumination or rig family left out, with one illumination or one material only. One
+row a variant; stopped, the same command goes on where it was. Every variant is trained for the same few steps, so its
+rates compare with the first row's, not with the released model's.
+
+The threshold rejects 2 % of the living validation faces. ``apcer`` and ``worst_apcer`` are of the validation rows,
+``left_out_apcer`` of all rows of what was left out of training, its training rows among them: no instrument of theirs
+was seen, though the subjects were, as living faces. The depth network has seen all of it; that it matters little is
+shown by retraining it, not here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stereolive.data.crops import CropRow, Crops
+from stereolive.data.manifest import BONA_FIDE
+from stereolive.store import DEPTH_FILE, sha256
+from stereolive.train.cache import LivenessInputs
+from stereolive.train.config import LivenessStage, TrainConfig
+from stereolive.train.liveness_stage import logits_of, train_liveness
+from stereolive.train.loop import Log, Machine, machine
+from stereolive.train.split import split
+from stereolive.train.threshold import area_under_curve, rates_at, threshold_for_bpcer
+
+BPCER = 0.02
+GEOMETRY = ("relative_depth", "inside", "side", "distance")
+UNCERTAINTY = ("depth_sd", "disparity_sd")
+VIEWS = {
+    view: (f"{view}_blue", f"{view}_green", f"{view}_red", f"{view}_is_visible", "inside") for view in ("lead", "other")
+}
+CHANNELS = {
+    "everything": (),
+    "depth alone": GEOMETRY,
+    "depth with uncertainty": GEOMETRY + UNCERTAINTY,
+    "both sensors, no depth": VIEWS["lead"] + VIEWS["other"],
+    "leading sensor alone": VIEWS["lead"],
+    "other sensor alone": VIEWS["other"],
+}
+COLUMNS = (
+    *("group", "variant", "steps", "seed", "trained_on", "validation_attacks", "validation_bona_fide", "auc", "bpcer"),
+    *("apcer", "worst_apcer", "worst_species", "left_out", "left_out_errors", "left_out_apcer", "left_out_bpcer"),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which rows may be trained on, and which channels are looked at; ``left_out`` is judged by itself."""
+
+    group: str
+    name: str
+    channels: tuple[str, ...] = ()
+    left_out: Callable[[CropRow], bool] = field(default=lambda row: False)
+
+
+def variants(rows: list[CropRow]) -> Iterator[Variant]:
+    for name, channels in CHANNELS.items():
+        yield Variant("channels", name, channels)
+    for species in sorted({row.species for row in rows} - {BONA_FIDE}):
+        yield Variant("species left out", species, left_out=lambda row, kind=species: row.species == kind)
+    for light in sorted({row.illumination for row in rows}):
+        yield Variant("illumination left out", light, left_out=lambda row, kind=light: row.illumination == kind)
+    for family in sorted({row.further.get("rig_family", "") for row in rows} - {""}):
+        yield Variant(
+            "rig family left out", family, left_out=lambda row, kind=family: row.further.get("rig_family") == kind
+        )
+    yield Variant("one only", "indoor_diffuse", left_out=lambda row: row.illumination != "indoor_diffuse")
+    yield Variant("one only", "print_flat", left_out=lambda row: row.species not in (BONA_FIDE, "print_flat"))
+
+
+def measured(
+    variant: Variant, rows: list[CropRow], inputs: LivenessInputs, config: TrainConfig, where: Machine
+) -> dict[str, object]:
+    sides = split(rows, config.validation_share, config.seed)
+    usable = {side: [index for index in indices if not rows[index].fault] for side, indices in sides.items()}
+    train = [index for index in usable["train"] if not variant.left_out(rows[index])]
+    validation = usable["validation"]
+    config = replace(config, liveness=replace(config.liveness, channels=variant.channels))
+    config.work.mkdir(parents=True, exist_ok=True)
+    log = Log(config.work / "metrics.jsonl", where)
+    network = train_liveness(rows, inputs, train, validation, config, where, log)
+
+    left_out = [index for index in usable["train"] + validation if variant.left_out(rows[index])]
+    scores = 1 / (1 + np.exp(-logits_of(network, inputs, validation, where)))
+    species = [rows[index].species for index in validation]
+    genuine = np.array([kind == BONA_FIDE for kind in species])
+    threshold = threshold_for_bpcer(scores[genuine], BPCER)
+    bpcer, apcer = rates_at(scores, species, threshold)
+    worst = max(apcer, key=lambda kind: apcer[kind])
+    result: dict[str, object] = {
+        "group": variant.group,
+        "variant": variant.name,
+        "steps": config.liveness.steps,
+        "seed": config.seed,
+        "trained_on": len(train),
+        "validation_attacks": int((~genuine).sum()),
+        "validation_bona_fide": int(genuine.sum()),
+        "auc": f"{area_under_curve(scores[genuine], scores[~genuine]):.4f}",
+        "bpcer": f"{bpcer:.4f}",
+        "apcer": f"{float((scores[~genuine] >= threshold).mean()):.4f}",
+        "worst_apcer": f"{apcer[worst]:.4f}",
+        "worst_species": worst,
+    }
+    if left_out:
+        accepted: NDArray[np.bool_] = 1 / (1 + np.exp(-logits_of(network, inputs, left_out, where))) >= threshold
+        living = np.array([rows[index].species == BONA_FIDE for index in left_out])
+        result["left_out"] = int((~living).sum())
+        result["left_out_errors"] = int(accepted[~living].sum())
+        result["left_out_apcer"] = f"{float(accepted[~living].mean()):.4f}"
+        if living.any():
+            result["left_out_bpcer"] = f"{float((~accepted[living]).mean()):.4f}"
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path, help="OUT.work of a training run")
+    parser.add_argument("--out", type=Path, default=Path("results/ablation.csv"))
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", help="names of groups")
+    arguments = parser.parse_args()
+    crops = Crops(arguments.work / "crops")
+    inputs = LivenessInputs(crops, arguments.work / "cache" / sha256(arguments.work / DEPTH_FILE)[:16])
+    done: list[dict[str, object]] = []
+    if arguments.out.exists():
+        with arguments.out.open(newline="") as file:
+            done = list(csv.DictReader(file))
+    known = {(entry["group"], entry["variant"], str(entry["steps"]), str(entry["seed"])) for entry in done}
+    stage = LivenessStage(steps=arguments.steps, average_decay=0.99)
+    where = machine("auto", 0)
+    for number, variant in enumerate(variants(crops.rows)):
+        if arguments.only and variant.group not in arguments.only:
+            continue
+        if (variant.group, variant.name, str(arguments.steps), str(arguments.seed)) in known:
+            continue
+        aside = arguments.work / "ablation" / f"{number:03d}-{arguments.steps}-{arguments.seed}"
+        config = TrainConfig(Path("unused"), out=aside / "model", seed=arguments.seed, liveness=stage)
+        done.append(measured(variant, crops.rows, inputs, config, where))
+        print(done[-1], flush=True)
+        part = arguments.out.with_name(arguments.out.name + ".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(done)
+        part.replace(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
