@@ -1,6 +1,6 @@
 """What each part of the training buys: the liveness stage again, each time without something.
 
-    python benchmarks/ablation.py runs/release.work [--steps 800] [--only GROUP ...] [--out results/ablation.csv]
+    python benchmarks/ablation.py runs/release-0.3.work [--steps 800] [--only GROUP ...] [--out results/ablation.csv]
 
 takes crops and cached depth information of a finished training run, and trains the liveness model anew on them: with
 fewer channels, with one species, illumination or rig family left out, with one illumination or one material only. One

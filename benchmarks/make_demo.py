@@ -132,6 +132,7 @@ def write(chosen: list[Presentation], out: Path) -> None:
                 "sample_id": name,
                 "rig": f"rigs/{entry.rig.name}",
                 "depth": "",
+                "surface": "",
                 "expected": expected(entry),
                 "source_sample_id": entry.sample_id,
             }

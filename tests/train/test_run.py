@@ -208,16 +208,16 @@ def test_training_goes_on_from_a_model_and_keeps_it(
 def _outputs(model: Model) -> list[float]:
     views = np.random.default_rng(0).random((2, 1, 3, 96, 96)).astype(np.float32)
     disparity, _ = Network(model.depth_path).run(views[0], views[1])
-    maps = np.random.default_rng(1).random((1, len(model.liveness_channels), 48, 48)).astype(np.float32)
-    (logit,) = Network(model.liveness_path).run(maps)
+    random = np.random.default_rng(1)
+    maps, pictures = random.random((1, len(LIVENESS_MAPS), 48, 48)), random.random((1, len(LIVENESS_VIEWS), 96, 96))
+    (logit,) = Network(model.liveness_path).run(maps, pictures)
     return [float(disparity.mean()), float(disparity.std()), float(logit[0])]
 
 
 def test_kinds_keep_their_outputs_wherever_they_stand(finished: tuple[TrainConfig, Model]) -> None:
     weights = Weights.of_model(finished[1].folder)
     kinds = ["new", *reversed(weights.kinds)]
-    channels = len(finished[1].liveness_channels)
-    model = LivenessTraining(LivenessNetwork(channels, range(channels), len(kinds)))
+    model = LivenessTraining(LivenessNetwork(len(kinds)))
     weights.start_liveness(model, kinds)
     for place, kind in enumerate(kinds[1:], start=1):
         expected = weights.liveness["tell_kind.weight"][weights.kinds.index(kind)]
