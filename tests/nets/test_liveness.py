@@ -43,7 +43,7 @@ def test_one_cell_that_does_not_live_reaches_the_decision_wherever_it_lies_in_th
     cells = torch.full((1, 12, 12), 5.0)
     with torch.no_grad():
         features = network._features(body, cells)
-        for row, column in ((5, 5), (4, 7), (8, 6)):
+        for row, column in ((5, 5), (4, 7), (7, 5)):
             patched = cells.clone()
             patched[0, row : row + 2, column : column + 2] = -5.0
             assert network._features(body, patched)[0, -1] == -5.0 < features[0, -1]
