@@ -45,6 +45,13 @@ class Camera:
         checks.pixel_count(self.width, "width", RigError)
         checks.pixel_count(self.height, "height", RigError)
         object.__setattr__(self, "matrix", checks.camera_matrix(self.matrix, "matrix", RigError))
+        reach = np.array([self.matrix[0, 0], self.matrix[1, 1]]) / max(self.size)
+        if reach.min() < 0.1 or reach.max() > 100 or reach.max() > 4 * reach.min():
+            # From fish eyes to telescopes, and pixels that are not square; numbers beyond break the rectification.
+            raise RigError(
+                f"matrix: focal lengths of {self.matrix[0, 0]:.4g} and {self.matrix[1, 1]:.4g} px belong to no sensor "
+                f"of {self.width} x {self.height} pixels"
+            )
         away = np.abs(self.matrix[:2, 2] / self.size - 0.5).max()
         if away > 10:
             # Cropped pictures have it outside, but not that far; numbers beyond break the rectification.
@@ -53,7 +60,17 @@ class Camera:
         if count not in (4, 5, 8, 12, 14):
             raise RigError(f"distortion: expected 4, 5, 8, 12 or 14 coefficients, got {count}")
         object.__setattr__(self, "distortion", checks.array_of_shape(self.distortion, (count,), "distortion", RigError))
-        if not np.isfinite(self.rays(np.array([[0.0, 0.0], [self.width - 1.0, self.height - 1.0]]))).all():
+        corners = np.array([[0.0, 0.0], [self.width - 1.0, self.height - 1.0]])
+        # Towards the corners of a wide angle the polynomial may turn; where faces are it may not, nor bend rays far.
+        middle = np.array([[self.width * x, self.height * y] for x in (0.25, 0.75) for y in (0.25, 0.75)])
+        rays = self.rays(middle)
+        straight = (middle - self.matrix[:2, 2]) / (self.matrix[0, 0], self.matrix[1, 1])
+        bent = (np.linalg.norm(rays[:, :2], axis=1) + 0.01) / (np.linalg.norm(straight, axis=1) + 0.01)
+        if not (
+            np.isfinite(self.rays(corners)).all()
+            and np.abs(self.project(rays) - middle).max() < 1
+            and np.abs(np.log(bent)).max() < math.log(5)
+        ):
             raise RigError("distortion: cannot be inverted over the image")
 
     @property
