@@ -12,7 +12,7 @@ from stereolive.depth import depth_information
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
 from stereolive.faces import cut, locate
-from stereolive.measures import mismatch_px
+from stereolive.measures import block_seam, mismatch_px
 from stereolive.quality import (
     ADVICE,
     QualityThresholds,
@@ -174,3 +174,18 @@ def test_every_code_is_explained_in_one_sentence() -> None:
 
 def test_thresholds_survive_a_manifest() -> None:
     assert QualityThresholds.from_json(json.loads(json.dumps(LIMITS.as_json()))) == LIMITS
+
+
+@pytest.mark.parametrize("channel", [None, 0, 2])
+def test_a_level_that_shifts_where_blocks_meet_is_seen(channel: int | None) -> None:
+    """As where a JPEG's data are wrong without the decoder noticing: what follows is darker, or of another colour."""
+    random = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(random.uniform(60, 200, (480, 640, 3)).astype(np.float32), (0, 0), 9)
+    picture = (picture - picture.mean()) * 8 + 120 + random.normal(0, 3, picture.shape)
+    whole = np.clip(picture, 0, 255).astype(np.uint8)
+    limit = QualityThresholds().block_seam
+    assert block_seam(whole) < limit
+    shifted = picture.copy()
+    shifted[200:, :, slice(None) if channel is None else channel] -= 6
+    assert block_seam(np.clip(shifted, 0, 255).astype(np.uint8)) > limit
+    assert block_seam(np.zeros((16, 16), np.uint8)) < limit

@@ -153,6 +153,23 @@ def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:
     return float((steps[2:-2] / around).max())
 
 
+def block_seam(image: ImageArray) -> float:
+    """The sharpest change of level, in any colour, that a whole row of the picture shares where rows of 8 x 8 blocks
+    meet, against the rows around it.
+
+    A JPEG's blocks store the difference of their level to the block before, so that data which are wrong, but not so
+    wrong that a decoder notices, shift everything that follows.
+    """
+    part = as_8bit(image)[:, ::2].astype(np.int16)
+    steps = np.diff(part.reshape(*part.shape[:2], -1), axis=0)
+    # What stands in the picture has edges of both signs, and a few strong ones, which shall not count for more.
+    level = np.abs(np.clip(steps, -16, 16).mean(axis=1)) + 0.5
+    if len(level) < 16:
+        return 0.0
+    around = np.maximum.reduce([level[:-4], level[1:-3], level[3:-1], level[4:]])
+    return float((level[2:-2] / around)[5::8].max())  # of these, the sixth is between rows 7 and 8
+
+
 def dead_lines(image: ImageArray, box: tuple[float, float, float, float]) -> float:
     """Share of the columns or the rows of a face's box, whichever is greater, that hold one value from end to end."""
     x, y, width, height = box

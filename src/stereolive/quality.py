@@ -107,6 +107,8 @@ class QualityThresholds:
     off, though the finder may draw its box inside."""
     seam: float = 2.7
     """Step from one row to the next across the face, against the rows around it: up to 2 in what a lens draws."""
+    block_seam: float = 2.6
+    """The same for the mean of a whole row, signs and all, where blocks of a JPEG meet: up to 2.5 in whole pictures."""
     dead_lines: float = 0.05
     """Share of the face's rows or columns that hold one value from end to end."""
     confidence: float = 0.9
@@ -272,7 +274,11 @@ def _is_broken(image: ImageArray, outline: NDArray[np.float64], limits: QualityT
     """Also where the finder sees no face: what breaks a picture may be what hides the face from it."""
     (x, y), (width, height) = outline.min(axis=0), np.ptp(outline, axis=0)
     box = (float(x), float(y), float(width), float(height))
-    return measures.seam(image, box) > limits.seam or measures.dead_lines(image, box) > limits.dead_lines
+    return (
+        measures.seam(image, box) > limits.seam
+        or measures.dead_lines(image, box) > limits.dead_lines
+        or measures.block_seam(image) > limits.block_seam
+    )
 
 
 def _turned_away(location: Location, limits: QualityThresholds) -> bool:
