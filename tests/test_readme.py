@@ -68,6 +68,6 @@ def test_the_debian_packages_are_those_that_are_checked_for() -> None:
 
 
 def test_the_figures_are_those_of_the_results() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "readme_figures.py"), "--check"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "figures.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -1,7 +1,7 @@
-"""Write the figures of the README from the files in results/, so that none is typed by hand.
+"""Write the figures of README.md and docs/evaluation.md from the files in results/, so that none is typed by hand.
 
-    python benchmarks/readme_figures.py           # rewrite the block
-    python benchmarks/readme_figures.py --check   # exit with 1 where the block is not what the files say
+    python benchmarks/figures.py           # rewrite the blocks
+    python benchmarks/figures.py --check   # exit with 1 where a block is not what the files say
 
 A file that is not there yet leaves its table out.
 """
@@ -9,6 +9,7 @@ A file that is not there yet leaves its table out.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from pathlib import Path
@@ -30,23 +31,24 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--check", action="store_true")
     given = arguments.parse_args()
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    wanted = f"{before}{BEGIN}\n{figures(ROOT / 'results')}{END}{after}"
-    if given.check:
-        if text != wanted:
-            print("README.md: the figures are not those of results/; run python benchmarks/readme_figures.py")
-        return int(text != wanted)
-    readme.write_text(wanted, "utf-8")
-    return 0
-
-
-def figures(results: Path) -> str:
-    """The block's text, from whatever files there are."""
-    parts = [grades(results), depth(results), real(results), speed(results)]
-    return "".join(f"{part}\n" for part in parts if part)
+    results, stale = ROOT / "results", 0
+    documents = {
+        "README.md": [grades(results), depth(results), real(results), speed(results)],
+        "docs/evaluation.md": [*(details(results, *graded) for graded in GRADED), ablation(results)],
+    }
+    for name, parts in documents.items():
+        path = ROOT / name
+        text = path.read_text("utf-8")
+        before, rest = text.split(BEGIN)
+        _, after = rest.split(END)
+        block = "".join(f"{part}\n" for part in parts if part)
+        wanted = f"{before}{BEGIN}\n{block}{END}{after}"
+        if given.check and text != wanted:
+            print(f"{name}: the figures are not those of results/; run python benchmarks/figures.py")
+            stale = 1
+        elif not given.check:
+            path.write_text(wanted, "utf-8")
+    return stale
 
 
 def grades(results: Path) -> str:
@@ -128,6 +130,87 @@ def speed(results: Path) -> str:
         f"{found['processor']},\n{found['runtime']}). Loading takes {found['loading_ms']:.0f} ms, memory "
         f"{found['resident_mb']:.0f} MB, the base install {found['installed_mb_all']:.0f} MB.\n"
     )
+
+
+def details(results: Path, folder: str, what: str) -> str:
+    """A graded set's own section: rates by species and light, by skin group, and depth by what may change it."""
+    found, measured = read(results / folder / "metrics.json"), read(results / folder / "depth_summary.json")
+    if found is None:
+        return ""
+    lights = sorted({light for cells in found["grid"].values() for light in cells})
+    head = [name.replace("_", " ") for name in lights]
+    lines = [
+        f"## {what} (`results/{folder}/`)",
+        "",
+        f"Threshold {found['threshold']:.3f}, area under the curve {found['auc']:.3f}. Wrongly accepted of those that "
+        "got a response;",
+        "the last row counts living faces wrongly refused.",
+        "",
+        f"| species | {' | '.join(head)} | all |",
+        "|---" * (len(lights) + 2) + "|",
+    ]
+    for species, cells in sorted(found["grid"].items(), key=lambda entry: -found["species"][entry[0]]["apcer"]["rate"]):
+        counts = [counted(cells.get(light)) for light in lights]
+        lines.append(f"| {species} | {' | '.join(counts)} | {percent(found['species'][species]['apcer'])} |")
+    living = [counted(found["bpcer_by_illumination"].get(light)) for light in lights]
+    lines += [f"| bona fide | {' | '.join(living)} | {percent(found['bpcer'])} |", ""]
+    skin = found["groups"].get("skin_group", {})
+    if skin:
+        lines += ["| skin group | BPCER | attacks accepted |", "|---|---|---|"]
+        lines += [
+            f"| {group} | {percent(rates['bpcer'])} | {percent(rates['attacks_accepted'])} |"
+            for group, rates in sorted(skin.items())
+        ]
+        lines.append("")
+    if measured is not None:
+        lines += [
+            "| depth over the face, by | n | median | 90th percentile | StereoSGBM's | within its 90 % interval |",
+            "|---|---|---|---|---|---|",
+        ]
+        for group in measured["groups"]:
+            ours, far, theirs = (
+                millimetres(group[name])
+                for name in ("median_error_mm", "percentile90_error_mm", "sgbm_median_error_mm")
+            )
+            inside = f"{100 * group['within_90_interval']:.0f} %"
+            lines.append(
+                f"| {group['by']}: {group['value']} | {group['presentations']} | {ours} | {far} | {theirs} | {inside} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def counted(rate: dict[str, Any] | None) -> str:
+    return f"{rate['errors']}/{rate['n']}" if rate and rate["n"] else ""
+
+
+def ablation(results: Path) -> str:
+    path = results / "ablation.csv"
+    if not path.exists():
+        return ""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        "## What each part of the training buys (`results/ablation.csv`)",
+        "",
+        f"The liveness model trained anew for {rows[0]['steps']} steps on the release's data and depth network, "
+        "each time without something;",
+        "`benchmarks/ablation.py` says what the columns count. The depth network has seen what is left out.",
+        "",
+        "| | | trained on | AUC | APCER | worst species | left out: accepted |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        left_out = f"{row['left_out_errors']} of {row['left_out']}" if row["left_out"] else ""
+        lines.append(
+            f"| {row['group']} | {row['variant']} | {row['trained_on']} | {row['auc']} | {share(row['apcer'])} | "
+            f"{row['worst_species']} {share(row['worst_apcer'])} | {left_out} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def share(text: str) -> str:
+    return f"{100 * float(text):.0f} %"
 
 
 def percent(rate: dict[str, Any]) -> str:
