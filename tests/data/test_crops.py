@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stereolive.data import crops as module
 from stereolive.data.crops import Crops, Cutting, cut_crops, true_disparity_px
-from stereolive.data.manifest import Manifest
+from stereolive.data.manifest import COLUMNS, INSTRUMENT_SURFACE, LIVING_SURFACE, Manifest
 from stereolive.errors import InputError
 from stereolive.faces import cut
 from stereolive.images import read_depth
@@ -106,13 +106,21 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     rig = _rig(RIGS["right"])
     rig.save(folder / "rig.json")
     random = np.random.default_rng(0)
-    lines = ["sample_id,first,second,rig,depth,label,pai_species,material,illumination,subject_id,split,first_spectrum"]
+    lines = [
+        "sample_id,first,second,rig,depth,surface,label,pai_species,material,illumination,subject_id,split,first_spectrum"
+    ]
     for index in range(5):
         cv2.imwrite(str(folder / f"{index}a.png"), random.integers(0, 255, (240, 320, 3), np.uint8))
         cv2.imwrite(str(folder / f"{index}b.png"), random.integers(0, 255, (264, 352), np.uint8))
         cv2.imwrite(str(folder / f"{index}d.png"), np.round(_bumpy_depth_mm(rig) * 10).astype(np.uint16))
         depth = "" if index == 1 else f"{index}d.png"
-        lines.append(f"p{index},{index}a.png,{index}b.png,rig.json,{depth},bona_fide,,skin,dim,s{index},train,own")
+        surface = np.full((240, 320), INSTRUMENT_SURFACE, np.uint8)
+        surface[:, 160:] = LIVING_SURFACE
+        cv2.imwrite(str(folder / f"{index}s.png"), surface)
+        shown = "" if index == 1 else f"{index}s.png"
+        lines.append(
+            f"p{index},{index}a.png,{index}b.png,rig.json,{depth},{shown},bona_fide,,skin,dim,s{index},train,own"
+        )
     (folder / "3a.png").unlink()
     (folder / "m.csv").write_text("\n".join(lines) + "\n")
     blank = cv2.imread(str(folder / "2a.png"))
@@ -140,6 +148,12 @@ def test_a_folder_of_crops(manifest: Manifest, tmp_path: Path) -> None:
     assert row.sensors == "visible+near_infrared" and row.species == "bona_fide" and row.further == {"split": "train"}
     middle = float(row.focal_times_baseline / (row.shift_px + disparity[0, 64, 64] / row.scale))
     assert middle == pytest.approx(442, abs=8)
+    surface = crops.surface(0)
+    assert surface.shape == (128, 128) and surface.dtype == np.uint8 and not crops.surface(1).any()
+    known = surface[surface > 0].reshape(-1)
+    assert set(known) == {LIVING_SURFACE, INSTRUMENT_SURFACE}
+    places = np.nonzero(surface == LIVING_SURFACE)[1].min(), np.nonzero(surface == INSTRUMENT_SURFACE)[1].max()
+    assert abs(places[0] - places[1]) < 8  # a straight border, as in the image, but for the rectification
     crop = crops.face_crop(0)
     assert isinstance(crop, FaceCrop) and crop.size == 128 and crop.scale == row.scale
     with (tmp_path / "crops/shard-00000/skipped.csv").open() as file:

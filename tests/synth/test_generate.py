@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
 from stereolive.errors import StereoliveError
 from stereolive.rig import Rig
 from stereolive.synth.generate import COLUMNS, generate
@@ -34,7 +35,7 @@ def read(folder: Path) -> list[dict[str, str]]:
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for kind in ("images", "depth", "rigs")
+        for kind in ("images", "depth", "surface", "rigs")
         for path in sorted((folder / kind).iterdir())
     }
 
@@ -64,6 +65,12 @@ def test_manifest_and_files(folder: Path) -> None:
         middle = depth[y + h // 3 : y + 2 * h // 3, x + w // 3 : x + 2 * w // 3]
         assert np.median(middle) / 10 == pytest.approx(float(row["distance_mm"]), abs=90)
         assert (row["label"] == "attack") == bool(row["pai_species"]) == bool(row["instrument_id"])
+        surface = cv2.imread(str(folder / row["surface"]), cv2.IMREAD_UNCHANGED)
+        assert surface.dtype == np.uint8 and surface.shape == depth.shape
+        assert set(np.unique(surface)) <= {0, LIVING_SURFACE, INSTRUMENT_SURFACE}
+        face = surface[y : y + h, x : x + w]
+        assert (face == (INSTRUMENT_SURFACE if row["pai_species"] else LIVING_SURFACE)).mean() > 0.05
+        assert row["pai_species"] or not (surface == INSTRUMENT_SURFACE).any()
 
 
 def test_number_of_workers_changes_nothing(folder: Path, tmp_path: Path) -> None:
