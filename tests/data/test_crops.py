@@ -106,9 +106,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     rig = _rig(RIGS["right"])
     rig.save(folder / "rig.json")
     random = np.random.default_rng(0)
-    lines = [
-        "sample_id,first,second,rig,depth,surface,label,pai_species,material,illumination,subject_id,split,first_spectrum"
-    ]
+    lines = [",".join([*COLUMNS, "split", "first_spectrum"])]
     for index in range(5):
         cv2.imwrite(str(folder / f"{index}a.png"), random.integers(0, 255, (240, 320, 3), np.uint8))
         cv2.imwrite(str(folder / f"{index}b.png"), random.integers(0, 255, (264, 352), np.uint8))
