@@ -165,7 +165,7 @@ def block_seam(image: ImageArray) -> float:
         return 0.0
     steps = cv2.subtract(part[1:], part[:-1], dtype=cv2.CV_16S)
     # What stands in the picture has edges of both signs, and a few strong ones, which shall not count for more.
-    held = cv2.max(cv2.min(steps.reshape(len(steps), -1), 16), -16).reshape(steps.shape)
+    held = np.clip(steps, -16, 16)
     level = np.abs(cv2.reduce(held, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(len(steps), -1)) + 0.5
     around = np.maximum.reduce([level[:-4], level[1:-3], level[3:-1], level[4:]])
     return float((level[2:-2] / around)[5::8].max())  # of these, the sixth is between rows 7 and 8
