@@ -29,7 +29,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 ALLOWED: dict[str, set[str]] = {
     # Rooms beside that ladder, and which of our modules each may use, but for errors and checks, which all may.
     "data": {"types", "images", "rig", "faces", "depth", "quality", "data"},
-    "nets": {"types", "rig", "faces", "data", "nets"},
+    "nets": {"depth", "nets"},
     "train": {
         "types",
         "rig",
