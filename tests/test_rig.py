@@ -361,3 +361,34 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 def test_format_is_the_contract_s() -> None:
     assert RIG_FORMAT == "stereolive-rig/1"
+
+
+PLACES: list[tuple[Any, ...]] = [
+    *((view, "matrix", row, column) for view in ("first", "second") for row in range(3) for column in range(3)),
+    *((view, "distortion", place) for view in ("first", "second") for place in range(5)),
+    *(("rotation_second_from_first", row, column) for row in range(3) for column in range(3)),
+    *(("translation_second_from_first_mm", place) for place in range(3)),
+]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-9, 0.5, 3.0, 1e3, 1e9, -1e20, 1e300])
+def test_a_number_of_any_size_is_refused_or_can_be_rectified(value: float) -> None:
+    """Nobody's rig file may end in an error of OpenCV."""
+    accepted = 0
+    for path in PLACES:
+        data: Any = good()
+        place = data
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+        try:
+            rig = Rig.from_json(data)
+        except RigError:
+            continue
+        accepted += 1
+        maps = rig.rectification.maps("first", np.array([[0.3, 0, 0], [0, 0.3, 0]]), (64, 64))
+        assert maps[0].shape == (64, 64)
+        for view in ("first", "second"):
+            points = rig.rectification.rectify_points(np.array([[220.0, 140.0], [420.0, 340.0]]), view)
+            assert np.isfinite(points).all() and np.linalg.norm(points[0] - points[1]) > 1, path
+    assert accepted < len(PLACES) or value == 0.0

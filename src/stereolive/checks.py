@@ -31,7 +31,7 @@ def array_of_shape(
 def rotation(value: ArrayLike, name: str, error: type[InputError] = InputError) -> FloatArray:
     """A (3, 3) rotation matrix, orthonormal to 1e-3 (files carry rounded numbers) and made exactly so."""
     matrix = array_of_shape(value, (3, 3), name, error)
-    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix) < 0:
+    if np.abs(matrix).max() > 2 or np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix) < 0:
         raise error(f"{name}: is not a rotation (its rows must be orthonormal and its determinant 1)")
     u, _, vt = np.linalg.svd(matrix)
     exact: FloatArray = u @ vt
