@@ -134,7 +134,7 @@ class Rig:
 
     @property
     def baseline_mm(self) -> float:
-        return float(np.linalg.norm(self.translation_second_from_first_mm))
+        return math.hypot(*self.translation_second_from_first_mm)
 
     @cached_property
     def rectification(self) -> Rectification:
