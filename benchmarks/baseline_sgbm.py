@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.data.crops import true_disparity_px
-from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation
+from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation, joined
 from stereolive.depth import FACE_RADIUS
 from stereolive.errors import InputError
 from stereolive.evaluate.compare import compare
@@ -282,6 +282,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--compare", type=Path, metavar="SCORES.csv", help="another system on the same presentations")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], help="further manifests, as for validation rows")
     parser.add_argument("--tune", type=Path, help="manifest to tune and fit on (default: this one's own rows)")
     parser.add_argument("--settings", type=Path, help="of an earlier run; tuned or fitted is only what they lack")
     parser.add_argument("--pictures", action="store_true", help="show the worst cases' pictures in the report")
@@ -291,7 +292,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest.read(arguments.manifest)
+    manifest = joined(Manifest.read(arguments.manifest), [Manifest.read(path) for path in arguments.also])
     source = Manifest.read(arguments.tune) if arguments.tune else manifest
     stored = json.loads(arguments.settings.read_text("utf-8")) if arguments.settings else {}
     setting, model = _tuned(source, stored, out, arguments.fit, arguments.workers)
@@ -398,7 +399,8 @@ def _number(value: float, digits: int) -> str:
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     kept = list(rows)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(kept[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in kept for name in row))
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
 

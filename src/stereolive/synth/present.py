@@ -150,7 +150,7 @@ def _exposure(
     return Exposure(
         meter=meter,
         face=(slice(y, y + h), slice(x, x + w)),
-        error_ev=float(np.clip(rng.normal(0, 0.5), -1.2, 1.2)),
+        error_ev=float(np.clip(rng.normal(0, 0.65), -1.6, 1.6)),
         white=white * np.exp(rng.normal(0, 0.07, len(white))).astype(np.float32),
         motion_px=tuple(rng.normal(0, 1.8, 2)) if moving else (0.0, 0.0),
         defocus_px=float(rng.uniform(0.3, 1.5)) if rng.random() < 0.18 else 0.0,
@@ -223,7 +223,9 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
         built = BUILDERS[species](Kit(fixed, rng, shown, holder, population, species))
         instrument_id, shown_id = f"{species}_{drawn.instrument:03d}", shown.name
     else:
-        parts = holder.parts(rng, float(rng.uniform(0.3, 1.2)), outfit=int(rng.integers(4)))
+        # Who stands before a terminal mostly looks on quietly, mouth closed.
+        strength = rng.uniform(0.0, 0.25) if rng.random() < 0.45 else rng.uniform(0.25, 1.2)
+        parts = holder.parts(rng, float(strength), outfit=int(rng.integers(4)))
         built = Built(parts, face_points(parts[0].mesh), "skin")
 
     turn, place = _placed(rng, cameras, built.face_mm, built.yaw_limit_deg)

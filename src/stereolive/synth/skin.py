@@ -470,7 +470,8 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
     if not feminine:
         kind = rng.choice(4, p=[0.3, 0.3, 0.18, 0.22])
         beard = float((0.0, rng.uniform(0.08, 0.3), rng.uniform(0.3, 0.6), rng.uniform(0.7, 0.96))[kind])
-    bald = 0.0 if feminine or rng.random() > 0.15 + 0.35 * old else float(rng.uniform(0.6, 1.0))
+    shaved = rng.random() < 0.12
+    bald = float(rng.uniform(0.6, 1.0)) if shaved or (not feminine and rng.random() < 0.15 + 0.35 * old) else 0.0
     return {
         "blotch": float(rng.gamma(2.0, 0.035)),
         "freckle": float(rng.uniform(0.08, 0.4)) if rng.random() < 0.22 * pale + 0.03 else 0.0,
@@ -481,8 +482,8 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "nose": float(rng.gamma(1.5, 0.11)) * (0.35 + 0.65 * pale),
         "circles": float(rng.gamma(1.2, 0.14)) + 0.1 * old,
         "redness": float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,
-        "pore": float(rng.uniform(0.01, 0.05)),
-        "relief": float(rng.uniform(0.3, 1.3)),
+        "pore": float(np.clip(np.exp(rng.normal(np.log(0.03), 0.6)), 0.008, 0.13)),
+        "relief": float(rng.uniform(0.2, 1.9)),
         "age": old**1.5,
         "oil": float(rng.lognormal(-0.2, 0.3)) if rng.random() < 0.88 else float(rng.uniform(1.2, 2.2)),
         "oil_zone": float(rng.uniform(0.0, 0.9)),
@@ -494,7 +495,7 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "beard_edge": float(rng.uniform(0.35, 0.75)),
         "moustache": 1.0 if rng.random() < 0.75 else float(rng.uniform(0.0, 0.5)),
         "scalp_cover": 0.0
-        if bald and rng.random() < 0.3
+        if bald and rng.random() < 0.5
         else float(rng.choice([rng.uniform(0.25, 0.6), rng.uniform(0.85, 0.98)], p=[0.2, 0.8])),
         "scalp_edge": float(np.clip(rng.normal(0.5 + 0.12 * old * (not feminine), 0.08), 0.25, 0.85)),
         "bald": bald,

@@ -496,7 +496,7 @@ def draw_wear(rng: np.random.Generator, mesh: Mesh, skin: Skin) -> list[Part]:
         parts += _hat(rng, outline)
     elif skin.has_hair and rng.random() < 0.72:
         parts += _hair_part(rng, outline, skin)
-    if rng.random() < 0.97:
+    if rng.random() < 0.88:
         parts += _torso(rng, mesh)
     if rng.random() < 0.3:
         parts += draw_glasses(rng, mesh)
