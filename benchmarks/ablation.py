@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.data.crops import CropRow, Crops
-from stereolive.data.manifest import BONA_FIDE
-from stereolive.store import DEPTH_FILE, sha256
-from stereolive.train.cache import LivenessInputs
+from stereolive.data.manifest import BONA_FIDE, write_rows
+from stereolive.store import DEPTH_FILE
+from stereolive.train.cache import LivenessInputs, cache_folder
 from stereolive.train.config import LivenessStage, TrainConfig
 from stereolive.train.liveness_stage import logits_of, train_liveness
 from stereolive.train.loop import Log, Machine, machine
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of groups")
     arguments = parser.parse_args()
     crops = Crops(arguments.work / "crops")
-    inputs = LivenessInputs(crops, arguments.work / "cache" / sha256(arguments.work / DEPTH_FILE)[:16])
+    inputs = LivenessInputs(crops, cache_folder(arguments.work, arguments.work / DEPTH_FILE))
     done: list[dict[str, object]] = []
     if arguments.out.exists():
         with arguments.out.open(newline="") as file:
@@ -149,12 +149,7 @@ def main() -> None:
         config = TrainConfig(Path("unused"), out=aside / "model", seed=arguments.seed, liveness=stage)
         done.append(measured(variant, crops.rows, inputs, config, where))
         print(done[-1], flush=True)
-        part = arguments.out.with_name(arguments.out.name + ".part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(done)
-        part.replace(arguments.out)
+        write_rows(arguments.out, done, COLUMNS)
 
 
 if __name__ == "__main__":

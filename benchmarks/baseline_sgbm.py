@@ -23,7 +23,6 @@ over and cut as the detector does it, so both see the same rectified pairs.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import json
 import math
@@ -42,7 +41,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.data.crops import true_disparity_px
-from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation, joined
+from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation, joined, write_rows
 from stereolive.depth import FACE_RADIUS
 from stereolive.errors import InputError
 from stereolive.evaluate.compare import compare
@@ -398,11 +397,7 @@ def _number(value: float, digits: int) -> str:
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     kept = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        columns = list(dict.fromkeys(name for row in kept for name in row))
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
+    write_rows(path, kept, list(dict.fromkeys(name for row in kept for name in row)))
 
 
 def _prepared(view: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:

@@ -151,6 +151,11 @@ def without_glasses(parts: list[Part]) -> list[Part]:
     return [part for part in parts if "glass" not in part.name]
 
 
+def wearer(kit: Kit) -> list[Part]:
+    """Who wears the instrument, in some outfit: the head first."""
+    return without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+
+
 def person_behind(kit: Kit, gap_mm: float, shift_mm: NDArray[np.float64]) -> list[Part]:
     """The one who holds it, some way behind."""
     parts = kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3)))

@@ -18,6 +18,7 @@ from stereolive.synth.kit import (
     held,
     oval,
     smoothed,
+    wearer,
     without_glasses,
 )
 from stereolive.synth.raster import clipped
@@ -108,7 +109,7 @@ def build_soft_mask(kit: Kit) -> Built:
         bump=rng.uniform(0.0, 0.08),
         scattering=rng.uniform(0.8, 3.5) if silicone else rng.uniform(0.2, 1.2),
     )
-    living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+    living = wearer(kit)
     hair = [part for part in living[1:] if "hair" in part.name]
     body = [part for part in living[1:] if "hair" not in part.name]
     head = behind([_behind_holes(living[0]) if whole_head else living[0]], front_depth(mesh), offset)
@@ -142,7 +143,7 @@ def build_rigid(kit: Kit) -> Built:
     )
     parts = [Part(mesh, material, "mask"), *glasses_over(kit, whole, 0.0)]
     if kit.rng.random() < 0.75:
-        living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+        living = wearer(kit)
         parts += behind(living, front_depth(mesh), rng.uniform(3, 8))
     else:
         parts += held(kit, (150, 190), 8.0)

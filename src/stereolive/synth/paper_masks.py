@@ -19,7 +19,7 @@ from stereolive.synth.kit import (
     glasses_over,
     held,
     oval,
-    without_glasses,
+    wearer,
 )
 from stereolive.synth.prints import bent, printed
 from stereolive.synth.raster import clipped, posed
@@ -73,7 +73,7 @@ def build_paper_mask(kit: Kit) -> Built:
         name = "blank_paper"
     parts = [Part(mesh, material, "mask"), *glasses_over(kit, shape, 6.0)]
     if kit.rng.random() < 0.85:
-        living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+        living = wearer(kit)
         parts += behind(living, front_depth(mesh), 3.0)
     else:
         parts += held(kit, (150, 200), 1.0)
@@ -86,7 +86,7 @@ def build_partial_paper(kit: Kit) -> Built:
     """partial_paper: a printed patch over eyes and nose, stuck on a living face."""
     rng = kit.fixed
     photo = kit.population.photo(kit.shown.index, int(rng.integers(3)))
-    living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+    living = wearer(kit)
     head = living[0].mesh
     living += glasses_over(kit, head, 4.0)
     depth = front_depth(head)
@@ -119,7 +119,7 @@ def build_funny_glasses(kit: Kit) -> Built:
     """funny_glasses: a living face behind glasses with printed eyes, at times with a nose."""
     rng = kit.fixed
     photo = kit.population.photo(kit.shown.index, int(rng.integers(3)))
-    living = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+    living = wearer(kit)
     head = living[0].mesh
     near = head.vertices_mm[(np.abs(head.rest_mm[:, 1]) < 18) & (np.abs(head.rest_mm[:, 0]) < 60)]
     front = float(near[:, 2].min()) - rng.uniform(1, 6)

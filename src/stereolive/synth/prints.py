@@ -15,7 +15,7 @@ from stereolive.synth.kit import (
     held,
     oval,
     person_behind,
-    without_glasses,
+    wearer,
 )
 from stereolive.synth.people import Photo
 from stereolive.synth.raster import clipped, posed
@@ -180,7 +180,7 @@ def build_print(kit: Kit) -> Built:
 
 def _worn_by(kit: Kit, front_mm: float) -> list[Part]:
     """A living head whose face starts behind the plane z = front_mm."""
-    parts = without_glasses(kit.holder.parts(kit.rng, 1.0, outfit=int(kit.rng.integers(3))))
+    parts = wearer(kit)
     nose = float(parts[0].mesh.vertices_mm[:, 2].min())
     back = np.array([0, 0, max(0.0, front_mm - nose)])
     return [replace(part, mesh=posed(part.mesh, np.eye(3), back)) for part in parts]

@@ -22,6 +22,7 @@ from stereolive.data.crops import Crops, run_each
 from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
 from stereolive.depth import LIVENESS_MAPS, depth_information, liveness_input, upright
 from stereolive.runtime import Network, planes
+from stereolive.store import sha256
 from stereolive.types import FaceCrop
 
 VIEW_UNIT = 2 / 255
@@ -52,6 +53,11 @@ class LivenessInputs:
         maps = np.stack([self._maps[shard][row, variant] for shard, row, variant in places])
         views = np.stack([self._views[shard][row, variant] for shard, row, variant in places])
         return Items(maps[:, : len(LIVENESS_MAPS)], views, maps[:, len(LIVENESS_MAPS) :])
+
+
+def cache_folder(work: Path, depth_onnx: Path) -> Path:
+    """Named by the network's content: another network's depth information is never trained on."""
+    return work / "cache" / sha256(depth_onnx)[:16]
 
 
 def cache_inputs(

@@ -28,7 +28,7 @@ from stereolive.nets.liveness import LivenessNetwork
 from stereolive.quality import QualityThresholds
 from stereolive.runtime import Network
 from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, sha256
-from stereolive.train.cache import LivenessInputs, Variation, cache_inputs, seen_through
+from stereolive.train.cache import LivenessInputs, Variation, cache_folder, cache_inputs, seen_through
 from stereolive.train.config import TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
 from stereolive.train.export import export_depth, export_liveness
@@ -143,14 +143,10 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
 def _inputs_of(
     depth: DepthNetwork, crops: Crops, path: Path, variants: int, config: TrainConfig, where: Machine
 ) -> LivenessInputs:
-    """The liveness model's inputs by ``depth``, exported to ``path`` and run over all crops by the first process.
-
-    The cache is named by the network's content: another network's depth information is never trained on.
-    """
+    """The liveness model's inputs by ``depth``, exported to ``path`` and run over all crops by the first process."""
     if where.is_main:
         export_depth(depth, path, config.crop_px)
-    folder = config.work / "cache" / sha256(path)[:16]
-    return cache_inputs(crops, path, folder, variants, config.seed, config.workers)
+    return cache_inputs(crops, path, cache_folder(config.work, path), variants, config.seed, config.workers)
 
 
 def before_and_after(

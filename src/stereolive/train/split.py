@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from rich.table import Table
@@ -60,10 +60,9 @@ def without_test(manifest: Manifest) -> Manifest:
     that are not to be trained on, need not be cut."""
 
     def may_serve(entry: Presentation) -> bool:
-        name = entry.further.get("split", "")
         if entry.further.get(FURTHER_MANIFEST):
-            return name in ("", "train")
-        return NAMES.get(name, "unknown") is not None  # what is unknown, split refuses
+            return _learned_side(entry.further) is not None
+        return NAMES.get(entry.further.get("split", ""), "unknown") is not None  # what is unknown, split refuses
 
     return Manifest(manifest.path, tuple(filter(may_serve, manifest)))
 
@@ -82,7 +81,7 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
         own_sides = iter([_given_side(row) for row in own])
     else:
         own_sides = iter(_drawn_sides(own, validation_share, seed))
-    sides = [_learned_side(row) if row.further.get(FURTHER_MANIFEST) else next(own_sides) for row in rows]
+    sides = [_learned_side(row.further) if row.further.get(FURTHER_MANIFEST) else next(own_sides) for row in rows]
     result: dict[Side, list[int]] = {
         "train": [index for index, side in enumerate(sides) if side == "train"],
         "validation": [index for index, side in enumerate(sides) if side == "validation"],
@@ -102,8 +101,8 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
     return result
 
 
-def _learned_side(row: CropRow) -> str | None:
-    return "train" if row.further.get("split", "") in ("", "train") else None
+def _learned_side(further: Mapping[str, str]) -> str | None:
+    return "train" if further.get("split", "") in ("", "train") else None
 
 
 def _given_side(row: CropRow) -> str | None:
