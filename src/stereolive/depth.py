@@ -34,6 +34,7 @@ LIVENESS_VIEWS = ("lead_blue", "lead_green", "lead_red", "other_blue", "other_gr
 LIVENESS_CHANNELS = (*LIVENESS_MAPS, *LIVENESS_VIEWS)
 """What the liveness model is given, in order; ``liveness_input`` says what each channel holds."""
 
+RELATIVE_DEPTH_UNIT_MM = 50.0
 DISPARITY_SD_UNIT_PX = 4.0
 NEAREST_MM, FARTHEST_MM = 50.0, 5000.0
 FACE_RADIUS = 0.28
@@ -93,7 +94,7 @@ def liveness_input(info: DepthInformation) -> tuple[FloatArray, FloatArray]:
     distance_mm = float(np.median(info.depth_mm[face]))
     side_mm = info.crop.size / info.crop.scale * distance_mm / info.crop.focal_px
     maps = np.empty((grid, grid, 4), np.float32)
-    maps[:, :, 0] = np.clip((info.depth_mm - distance_mm) / 50, -3, 3)
+    maps[:, :, 0] = np.clip((info.depth_mm - distance_mm) / RELATIVE_DEPTH_UNIT_MM, -3, 3)
     maps[:, :, 1] = np.clip(info.depth_sd_mm / 20, 0, 3)
     maps[:, :, 2] = np.clip(info.disparity_sd_px / DISPARITY_SD_UNIT_PX, 0, 3)
     views = [(info.first, info.crop.first_spectrum), (info.second, info.crop.second_spectrum)]

@@ -17,7 +17,13 @@ from torch.nn import functional
 
 from stereolive.data.crops import CropRow, Crops
 from stereolive.data.manifest import BONA_FIDE
-from stereolive.depth import DISPARITY_SD_UNIT_PX, FARTHEST_MM, NEAREST_MM, face_ellipse
+from stereolive.depth import (
+    DISPARITY_SD_UNIT_PX,
+    FARTHEST_MM,
+    NEAREST_MM,
+    RELATIVE_DEPTH_UNIT_MM,
+    face_ellipse,
+)
 from stereolive.nets.depth import DepthNetwork, DepthOutput, bin_disparity_px, warp
 from stereolive.nets.liveness import Answers, LivenessNetwork
 from stereolive.nets.losses import depth_losses
@@ -136,7 +142,7 @@ def liveness_maps(
     fine = functional.interpolate(disparity, size=(size, size), mode="bilinear", align_corners=False)
     laid = warp(second, fine)
     maps = [
-        ((depth_mm - distance_mm) / 50).clamp(-3.0, 3.0),
+        ((depth_mm - distance_mm) / RELATIVE_DEPTH_UNIT_MM).clamp(-3.0, 3.0),
         (depth_sd_mm / 20).clamp(0.0, 3.0),
         (disparity_sd / DISPARITY_SD_UNIT_PX).clamp(0.0, 3.0),
         torch.ones_like(disparity),

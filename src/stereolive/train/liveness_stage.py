@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from stereolive.data.crops import CropRow
 from stereolive.data.manifest import BONA_FIDE
-from stereolive.depth import LIVENESS_CHANNELS, face_ellipse
+from stereolive.depth import LIVENESS_CHANNELS, LIVENESS_MAPS, RELATIVE_DEPTH_UNIT_MM, face_ellipse
 from stereolive.errors import InputError
 from stereolive.nets.liveness import Answers, LivenessNetwork, LivenessTraining
 from stereolive.train.cache import VIEW_UNIT, Items, LivenessInputs
@@ -24,6 +24,9 @@ from stereolive.train.config import LivenessStage, TrainConfig
 from stereolive.train.loop import Log, Machine, Recipe, fit, generator
 from stereolive.train.threshold import area_under_curve
 from stereolive.train.weights import Weights
+
+DEPTH_ERROR_MM = 2.0
+"""Of the smooth error that training adds to the depth network's own."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,8 @@ def as_tensors(items: Items) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """What ``as_tensors`` returns, changed: mirrored, turned, zoomed and moved together, the views with other exposures
-    and colours."""
+    """What ``as_tensors`` returns, changed: mirrored, turned, zoomed and moved together; the depth a little off, as
+    other rigs and faces make it; the views as other cameras show them."""
     count = len(maps)
 
     def normal(deviation: float, *shape: int) -> Tensor:
@@ -231,10 +234,50 @@ def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator
 
     both = laid_anew(torch.cat([maps, shares], 1))
     maps, shares = both[:, : maps.shape[1]], both[:, maps.shape[1] :]
-    # A sensor's exposure and colours, but little: what tells skin from silicone is a matter of a few percent. Noise,
-    # uneven light or a covered part, on top of what is in the pictures, only made learning slower.
-    gains = [normal(0.05).exp() * normal(0.02, 3, 1, 1).exp() for _ in ("lead", "other")]
-    return maps, laid_anew(views) * torch.cat(gains, 1), shares
+    coarse = normal(DEPTH_ERROR_MM / RELATIVE_DEPTH_UNIT_MM, 1, 6, 6)
+    error = functional.interpolate(coarse, maps.shape[2:], mode="bicubic", align_corners=True)
+    depth = LIVENESS_MAPS.index("relative_depth")
+    maps[:, depth : depth + 1] = maps[:, depth : depth + 1] * normal(0.05).exp() + error
+    deviations = [LIVENESS_MAPS.index(name) for name in ("depth_sd", "disparity_sd")]
+    maps[:, deviations] = maps[:, deviations] * normal(0.12).exp()
+
+    height, width = views.shape[2:]
+    by_sensor = laid_anew(views).reshape(2 * count, 3, height, width)
+    return maps, other_cameras(by_sensor, draw).reshape(count, 6, height, width), shares
+
+
+def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
+    """Views (N, 3, S, S) of mean 0.5 as other cameras, and other renderers, would show them: gains for all; for some of
+    them another tone curve, sharpness, saturation, highlights cut off, noise.
+
+    Colours change little: what tells skin from silicone is a matter of a few percent.
+    """
+    count = len(views)
+
+    def normal(deviation: float, *shape: int) -> Tensor:
+        return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
+
+    def some(share: float) -> Tensor:
+        return (torch.rand(count, generator=draw) < share).nonzero()[:, 0]
+
+    coloured = (views.std(1).mean((1, 2)) > 0.004).float().view(-1, 1, 1, 1)
+    views = views * (normal(0.05) + coloured * normal(0.03, 3, 1, 1)).exp()
+    tone, detail, saturation = normal(0.2).exp(), normal(0.4).exp(), normal(0.2).exp()
+    highest = torch.rand((count, 1, 1, 1), generator=draw) * 0.8 + 0.7
+    level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
+    chosen = some(0.25)
+    views[chosen] = 0.5 * (2 * views[chosen]).pow(tone[chosen])
+    chosen = some(0.25)
+    smooth = functional.interpolate(functional.avg_pool2d(views[chosen], 4), views.shape[2:], mode="bilinear")
+    views[chosen] = smooth + detail[chosen] * (views[chosen] - smooth)
+    chosen = some(0.25)
+    grey = views[chosen].mean(1, keepdim=True)
+    views[chosen] = grey + saturation[chosen] * (views[chosen] - grey)
+    chosen = some(0.15)
+    views[chosen] = views[chosen].minimum(highest[chosen])
+    chosen = some(0.15)
+    views[chosen] = views[chosen] + level[chosen] * torch.randn(views[chosen].shape, generator=draw)
+    return views.clamp_(0, 2)
 
 
 def _kind(row: CropRow) -> str:
