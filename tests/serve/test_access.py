@@ -14,8 +14,7 @@ from starlette.testclient import TestClient
 
 from stereolive.errors import InputError
 from stereolive.serve import keys
-from stereolive.serve.limits import Admission, RateLimits
-from stereolive.serve.problems import ProblemError
+from stereolive.serve.limits import Admission, Buckets
 from stereolive.serve.storage import Storage, now_ms
 from stereolive.serve.tokens import Tokens
 
@@ -80,14 +79,10 @@ def test_scopes(make_client: Make, problem) -> None:
 
 
 def test_rates() -> None:
-    limits = RateLimits()
-    for _ in range(10):
-        limits.take("a", 60, now=0)
-    with pytest.raises(ProblemError) as caught:
-        limits.take("a", 60, now=0)
-    assert caught.value.status == 429 and caught.value.retry_after_seconds == pytest.approx(1)
-    limits.take("b", 60, now=0)
-    limits.take("a", 60, now=1.01)
+    buckets = Buckets()
+    assert [buckets.take("a", 1000, 10_000, now_ms=0) for _ in range(11)] == [0] * 10 + [pytest.approx(1000)]
+    assert buckets.take("b", 1000, 10_000, now_ms=0) == 0
+    assert buckets.take("a", 1000, 10_000, now_ms=1001) == 0 < buckets.take("a", 1000, 10_000, now_ms=1002)
 
 
 def test_a_rate_is_answered_with_retry_after(make_client: Make, problem) -> None:

@@ -21,7 +21,8 @@ from starlette.testclient import TestClient
 from stereolive.errors import InputError
 from stereolive.serve import audit
 from stereolive.serve.client import Client
-from stereolive.serve.storage import Storage, decisions
+from stereolive.serve.limits import SharedBuckets, forget_full
+from stereolive.serve.storage import Storage, decisions, now_ms
 
 
 def _program(name: str) -> str | None:
@@ -167,3 +168,21 @@ def test_a_database_that_does_not_answer(
     finally:
         storage.engine = engine
     assert client.post("/v1/checks", files=pair.files, data=pair.data).status_code == 200
+
+
+def test_replicas_count_a_key_s_rate_together(postgres: str) -> None:
+    storages = [Storage(postgres) for _ in range(3)]
+    replicas = [SharedBuckets(storage) for storage in storages]
+
+    def take(number: int) -> float:
+        return replicas[number % 3].take("rate-test", 60_000, 20 * 60_000)
+
+    with ThreadPoolExecutor(6) as pool:
+        waits = list(pool.map(take, range(30)))
+    assert waits.count(0.0) == 20
+    assert all(50_000 < wait <= 60_000 for wait in waits if wait)
+    with storages[0].write() as connection:
+        forget_full(connection, now_ms() + 2 * 86_400_000)
+    assert take(0) == 0.0
+    for storage in storages:
+        storage.close()

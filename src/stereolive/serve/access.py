@@ -29,7 +29,7 @@ class Access:
     def __init__(self, storage: Storage, settings: Settings, tokens: Tokens | None = None) -> None:
         self._storage = storage
         self._settings = settings
-        self._limits = RateLimits()
+        self._limits = RateLimits(storage)
         self._tokens = tokens
         self._temporary: dict[str, Caller] = {}
 
@@ -43,12 +43,16 @@ class Access:
         """Raises ProblemError 401, 403 or 429."""
         if not text:
             raise ProblemError(401, "no-key", "send an API key as 'Authorization: Bearer KEY'")
-        caller = await run_in_threadpool(self._find, text)
+        caller = await run_in_threadpool(self._counted, text)
+        if scope is not None and scope not in caller.scopes:
+            raise ProblemError(403, "scope", f"this key lacks the scope {scope!r}")
+        return caller
+
+    def _counted(self, text: str) -> Caller:
+        caller = self._find(text)
         if caller is None:
             raise ProblemError(401, "unknown-key", "this key is unknown, expired or revoked")
         self._limits.take(caller.owner, caller.requests_per_minute or self._settings.requests_per_minute)
-        if scope is not None and scope not in caller.scopes:
-            raise ProblemError(403, "scope", f"this key lacks the scope {scope!r}")
         return caller
 
     def _find(self, text: str) -> Caller | None:

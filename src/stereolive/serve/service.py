@@ -8,7 +8,7 @@ import logging
 
 import sqlalchemy as sa
 
-from stereolive.serve import audit, retention, sessions
+from stereolive.serve import audit, limits, retention, sessions
 from stereolive.serve.batching import BatchedNetwork
 from stereolive.serve.limits import Admission
 from stereolive.serve.logs import log
@@ -58,6 +58,7 @@ class Service:
         """Delete what has expired."""
         with self.storage.write() as connection:
             images = retention.purge(connection, self.settings.replay_days)
+            limits.forget_full(connection, now_ms())
             ended = sessions.purge(connection, now_ms() - SESSION_DAYS * 86_400_000)
         if images or ended:
             log("purged", images=images, sessions=ended)

@@ -41,7 +41,7 @@ class Settings:
     max_attempts: int = 5
     """Submissions to one session; those without a response may be repeated, up to here."""
     requests_per_minute: int = 600
-    """For a key that has no rate of its own; counted by each process for itself."""
+    """For a key that has no rate of its own; replicas on one PostgreSQL server count together."""
     retain_hours: float = 0.0
     """How long images are kept, encrypted; 0 keeps none."""
     retention_key: bytes = b""

@@ -85,6 +85,13 @@ retained_images = sa.Table(
     sa.Column("expires_ms", sa.BigInteger, nullable=False, index=True),
 )
 
+rate_buckets = sa.Table(
+    "rate_buckets",
+    metadata,
+    sa.Column("owner", sa.String(200), primary_key=True),
+    sa.Column("full_ms", sa.Float, nullable=False),
+)
+
 audit_log = sa.Table(
     "audit_log",
     metadata,
