@@ -72,8 +72,10 @@ class LivenessNetwork(nn.Module):
         return Answers(self.decide(features)[:, 0], self.tell_kind(features), cells)
 
     def forward(self, maps: Tensor, views: Tensor) -> Tensor:
-        """As ``answers`` -> calibrated logit (B,)."""
-        logit: Tensor = self.answers(maps, views).logit / self.temperature
+        """As ``answers`` -> calibrated logit (B,), the mean of those for the face and for its mirror image: both are as
+        likely, and they err differently."""
+        both = self.answers(torch.cat([maps, maps.flip(3)]), torch.cat([views, views.flip(3)])).logit
+        logit: Tensor = both.view(2, -1).mean(0) / self.temperature
         return logit.clamp(-HIGHEST_LOGIT, HIGHEST_LOGIT)
 
     def _features(self, body: Tensor, cells: Tensor) -> Tensor:
