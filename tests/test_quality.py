@@ -11,7 +11,7 @@ import pytest
 from stereolive.depth import depth_information
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
-from stereolive.faces import cut, locate
+from stereolive.faces import Sighting, cut, locate
 from stereolive.measures import block_seam, mismatch_px
 from stereolive.quality import (
     ADVICE,
@@ -82,8 +82,7 @@ def face_at(x: float, y: float, side: float) -> Face:
 
 
 def fault(first: ImageArray, second: ImageArray, faces_first: list[Face], faces_second: list[Face]) -> str | None:
-    location = locate(first, second, rig(), faces_first, faces_second)
-    return pair_fault(first, second, rig(), faces_first, faces_second, location, LIMITS)
+    return pair_fault(Sighting(first, second, rig(), faces_first, faces_second), LIMITS)
 
 
 FACE, PARTNER = face_at(340, 240, 160), face_at(286, 240, 160)  # 54 px apart: half a metre away
@@ -115,11 +114,11 @@ def test_a_face_that_looks_away() -> None:
         marks[2, 0] += 0.2 * 160  # the nose tip, beside an eye
         turned.append(Face(face.box, marks, 0.99))
     first, second = scene(1), scene(2)
-    location = locate(first, second, rig(), [turned[0]], [turned[1]])
-    assert location is not None
+    sighting = Sighting(first, second, rig(), [turned[0]], [turned[1]])
+    assert sighting.location is not None
     sure = np.full((64, 64), 0.5, np.float32)
-    info = depth_information(cut(first, second, rig(), location, 128), np.zeros((64, 64), np.float32), sure)
-    found = doubts(first, second, rig(), [turned[0]], [turned[1]], location, info, LIMITS)
+    info = depth_information(cut(first, second, rig(), sighting.location, 128), np.zeros((64, 64), np.float32), sure)
+    found = doubts(sighting, info, LIMITS)
     assert "turned_away" in found and "views_disagree" not in found
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from stereolive import quality
 from stereolive.depth import LIVENESS_CHANNELS, Shape, depth_information, liveness_input, shape_of_face
 from stereolive.errors import ImageError, ModelError
-from stereolive.faces import FaceFinder, cut, locate
+from stereolive.faces import FaceFinder, Sighting, cut
 from stereolive.images import as_infrared, check_image
 from stereolive.quality import QualityThresholds
 from stereolive.rig import Rig
@@ -104,10 +104,10 @@ class LivenessDetector:
             ]
             boxes = [faces[0].box if faces else None for faces in seen]
             return replace(analysis, verdict=replace(analysis.verdict, face_first=boxes[0], face_second=boxes[1]))
-        faces_first, faces_second = self._finder.find(first), self._finder.find(second)
+        sighting = Sighting(first, second, rig, self._finder.find(first), self._finder.find(second))
+        location = sighting.location
         clock.lap("find")
-        location = locate(first, second, rig, faces_first, faces_second)
-        fault = quality.pair_fault(first, second, rig, faces_first, faces_second, location, self.limits)
+        fault = quality.pair_fault(sighting, self.limits)
         if fault or location is None:
             return no_response(fault or "no_face", location)
         crop = cut(first, second, rig, location, self.model.crop_size)
@@ -126,7 +126,7 @@ class LivenessDetector:
         decision: Decision = "bona_fide" if score >= self.threshold else "attack"
         if decision == "bona_fide":
             # What leaves an attack recognisable may still leave too little evidence for a living face.
-            doubts = quality.doubts(first, second, rig, faces_first, faces_second, location, info, self.limits)
+            doubts = quality.doubts(sighting, info, self.limits)
             if doubts:
                 verdict = self._verdict("no_response", None, (doubts[0],), location, None, clock)
                 return Analysis(verdict, location, crop, info, shape)

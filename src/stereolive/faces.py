@@ -7,7 +7,8 @@ fractions of a pixel, threads are ours to choose, and several threads may find a
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Literal, cast
 
 import cv2
@@ -69,6 +70,22 @@ class FaceFinder:
             landmarks = (marks[index].astype(np.float64) + 0.5) * ratio - 0.5
             faces.append(Face((float(x), float(y), float(w), float(h)), landmarks, float(confidence[index])))
         return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """Both sensors' images with the faces found in them, the largest first."""
+
+    first: ImageArray
+    second: ImageArray
+    rig: Rig
+    faces_first: list[Face]
+    faces_second: list[Face]
+
+    @cached_property
+    def location(self) -> Location | None:
+        """As ``locate``."""
+        return locate(self.first, self.second, self.rig, self.faces_first, self.faces_second)
 
 
 def locate(

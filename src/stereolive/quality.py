@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stereolive import measures
 from stereolive.errors import ModelError
+from stereolive.faces import Sighting
 from stereolive.images import as_8bit, as_grey
 from stereolive.measures import View
 from stereolive.rig import Rig
@@ -182,21 +183,14 @@ def blinding_fault(crop: FaceCrop, limits: QualityThresholds) -> str | None:
     return None
 
 
-def pair_fault(
-    first: ImageArray,
-    second: ImageArray,
-    rig: Rig,
-    faces_first: list[Face],
-    faces_second: list[Face],
-    location: Location | None,
-    limits: QualityThresholds,
-) -> str | None:
+def pair_fault(sighting: Sighting, limits: QualityThresholds) -> str | None:
     """The code of what makes this pair useless although both sensors see, or None."""
+    location, rig = sighting.location, sighting.rig
     if location is None:
         return "no_face"
-    if _is_copy(first, second, location, limits):
+    if _is_copy(sighting.first, sighting.second, location, limits):
         return "identical_views"
-    if location.matched_by == "search" and faces_first and faces_second:
+    if location.matched_by == "search" and sighting.faces_first and sighting.faces_second:
         return "views_disagree"
     sizes = [math.sqrt(face.box[2] * face.box[3]) for face in (location.face_first, location.face_second) if face]
     if max(sizes) < limits.smallest_face_px:
@@ -206,27 +200,20 @@ def pair_fault(
     return None
 
 
-def doubts(
-    first: ImageArray,
-    second: ImageArray,
-    rig: Rig,
-    faces_first: list[Face],
-    faces_second: list[Face],
-    location: Location,
-    info: DepthInformation,
-    limits: QualityThresholds,
-) -> list[str]:
+def doubts(sighting: Sighting, info: DepthInformation, limits: QualityThresholds) -> list[str]:
     """Codes of what leaves an attack recognisable, but must never end in ``bona_fide``; the gravest first."""
-    crop = info.crop
+    crop, rig, location = info.crop, sighting.rig, sighting.location
+    if location is None:
+        return ["no_face"]
     found = [
         _disagreement(rig, location, limits),
         "views_disagree" if measures.mismatch_px(info.disparity_sd_px) > limits.disparity_sd_px else None,
-        "several_faces" if _several(faces_first, limits) or _several(faces_second, limits) else None,
+        "several_faces" if _several(sighting, limits) else None,
         "face_covered" if _unsure(location, limits) or _covered(crop, location, rig, limits) else None,
         "turned_away" if _turned_away(location, limits) else None,
     ]
     outlines = _outlines(rig, location)
-    views: tuple[tuple[View, ImageArray], ...] = (("first", first), ("second", second))
+    views: tuple[tuple[View, ImageArray], ...] = (("first", sighting.first), ("second", sighting.second))
     for view, image in views:
         found.append(crop_fault(crop, view, limits))
         found.append(f"{view}_broken" if _is_broken(image, outlines[view], limits) else None)
@@ -248,9 +235,12 @@ def _disagreement(rig: Rig, location: Location, limits: QualityThresholds) -> st
     return "views_disagree" if rows > limits.rows_apart or shape > limits.landmarks_apart else None
 
 
-def _several(faces: list[Face], limits: QualityThresholds) -> bool:
-    sides = sorted((math.sqrt(face.box[2] * face.box[3]) for face in faces), reverse=True)
-    return len(sides) > 1 and sides[1] >= limits.second_largest * sides[0]
+def _several(sighting: Sighting, limits: QualityThresholds) -> bool:
+    for faces in (sighting.faces_first, sighting.faces_second):
+        sides = [math.sqrt(face.box[2] * face.box[3]) for face in faces]  # the largest first
+        if len(sides) > 1 and sides[1] >= limits.second_largest * sides[0]:
+            return True
+    return False
 
 
 def _unsure(location: Location, limits: QualityThresholds) -> bool:

@@ -131,7 +131,7 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
         return None if first.shape == blank.shape and (first == blank).all() else _location(rig)
 
     monkeypatch.setattr(module, "_finder", NoFinder)
-    monkeypatch.setattr(module, "locate", located)
+    monkeypatch.setattr("stereolive.faces.locate", located)
     return Manifest.read(folder / "m.csv")
 
 

@@ -37,7 +37,7 @@ from rich.progress import track
 
 from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation, write_rows
 from stereolive.errors import InputError, ManifestError
-from stereolive.faces import FaceFinder, cut, locate
+from stereolive.faces import FaceFinder, Sighting, cut
 from stereolive.images import read_depth, read_image
 from stereolive.quality import QualityThresholds, blinding_fault, pair_fault, view_fault
 from stereolive.rig import Rig
@@ -267,9 +267,8 @@ def _cut_presentation(
 ) -> tuple[FaceCrop, NDArray[np.float32], NDArray[np.uint8], str, str]:
     rig = _rig(entry.rig)
     first, second = read_image(entry.first), read_image(entry.second)
-    finder = _finder()
-    faces_first, faces_second = finder.find(first), finder.find(second)
-    location = locate(first, second, rig, faces_first, faces_second)
+    sighting = Sighting(first, second, rig, _finder().find(first), _finder().find(second))
+    location = sighting.location
     if location is None:
         raise ManifestError("no_face")
     crop = cut(first, second, rig, location, cutting.stored_px, cutting.stored_px / cutting.crop_px)
@@ -290,7 +289,7 @@ def _cut_presentation(
     faults = (
         view_fault(first, "first", limits),
         view_fault(second, "second", limits),
-        pair_fault(first, second, rig, faces_first, faces_second, location, limits),
+        pair_fault(sighting, limits),
         blinding_fault(crop, limits),
     )
     return crop, disparity, surface, location.matched_by, next((fault for fault in faults if fault), "")
