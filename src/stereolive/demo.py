@@ -93,11 +93,16 @@ def render_page(checked: list[Checked], detector: LivenessDetector) -> str:
 
 def _warm_up(detector: LivenessDetector, presentation: Presentation) -> None:
     """The first run of a network allocates its memory; a table of times should not show that."""
-    detector.check(read_image(presentation.first), read_image(presentation.second), Rig.load(presentation.rig))
+    detector.check(read_image(presentation.first), read_image(presentation.second), _rig(presentation))
+
+
+def _rig(presentation: Presentation) -> Rig:
+    assert presentation.rig is not None, "a bundled pair without a rig"
+    return Rig.load(presentation.rig)
 
 
 def _check(detector: LivenessDetector, presentation: Presentation) -> Checked:
-    rig = Rig.load(presentation.rig)
+    rig = _rig(presentation)
     first, second = read_image(presentation.first), read_image(presentation.second)
     analysis = detector.analyse(first, second, rig)
     expected = presentation.further.get(EXPECTED) or presentation.label or ""

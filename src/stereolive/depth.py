@@ -41,8 +41,10 @@ FACE_RADIUS = 0.28
 """Of the circle that a face fills, per side of its crop."""
 
 
-def depth_information(crop: FaceCrop, disparity_px: FloatArray, disparity_sd_px: FloatArray) -> DepthInformation:
-    """Depth in mm with its standard deviation, and the second view laid onto the first.
+def depth_information(
+    crop: FaceCrop, disparity_px: FloatArray, disparity_sd_px: FloatArray, *, second_is_laid: bool = False
+) -> DepthInformation:
+    """Depth in mm with its standard deviation, and the second view laid onto the first, if it does not lie there yet.
 
     ``disparity_px`` and ``disparity_sd_px`` are (G, G) in crop pixels, relative to ``crop.shift_px``.
     Z = f b / D, and to first order sd(Z) = Z sd(D) / D.
@@ -52,12 +54,15 @@ def depth_information(crop: FaceCrop, disparity_px: FloatArray, disparity_sd_px:
     full = np.clip(crop.shift_px + disparity_px / crop.scale, smallest, largest)
     depth_mm = (crop.focal_times_baseline / full).astype(np.float32)
     depth_sd_mm = (depth_mm * (disparity_sd_px / crop.scale) / full).astype(np.float32)
+    laid = crop.second if second_is_laid else _laid_on_first(crop, disparity_px)
+    return DepthInformation(disparity_px, disparity_sd_px, depth_mm, depth_sd_mm, crop.first, laid, crop)
+
+
+def _laid_on_first(crop: FaceCrop, disparity_px: FloatArray) -> NDArray[np.uint8]:
     ys, xs = np.mgrid[: crop.size, : crop.size].astype(np.float32)
     fine = cv2.resize(disparity_px.astype(np.float32), (crop.size, crop.size), interpolation=cv2.INTER_LINEAR)
     laid = cv2.remap(crop.second, xs - fine, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return DepthInformation(
-        disparity_px, disparity_sd_px, depth_mm, depth_sd_mm, crop.first, np.asarray(laid, np.uint8), crop
-    )
+    return np.asarray(laid, np.uint8)
 
 
 def grid_from_rectified(info: DepthInformation) -> NDArray[np.float64]:

@@ -115,6 +115,8 @@ class _Scorer:
     def __call__(self, entry: Presentation) -> ScoredRow:
         reason = "unreadable_rig"
         try:
+            if entry.rig is None:
+                raise RigError(f"sample {entry.sample_id}: has no rig; registered views can train, but not be scored")
             rig = self._rig(entry.rig)
             reason = "unreadable_first"
             first = read_image(entry.first)

@@ -40,7 +40,8 @@ class Location:
 
     ``center_px`` and ``side_px`` give the square to cut from the first rectified view; the second one's is moved by
     ``shift_px`` against the direction of the baseline. ``matched_by`` says what the shift rests on: both views'
-    landmarks, or a search along the row where only one view shows a face.
+    landmarks, or a search along the row where only one view shows a face; ``registered`` where the views lay on each
+    other from the start, as in some data sets.
     """
 
     face_first: Face | None
@@ -48,7 +49,7 @@ class Location:
     center_px: tuple[float, float]
     side_px: float
     shift_px: float
-    matched_by: Literal["landmarks", "search"]
+    matched_by: Literal["landmarks", "search", "registered"]
     rectified_landmarks_first: NDArray[np.float64] | None = None  # (5, 2)
 
 

@@ -268,6 +268,27 @@ def test_where_nothing_has_depth_the_depth_network_stays(
         train_depth(Crops(folder), [0, 1], [2], config, where, log)
 
 
+def test_views_that_lie_on_each_other_teach_the_liveness_model_alone(
+    finished: tuple[TrainConfig, Model], crop_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "crops"
+    shutil.copytree(crop_folder, folder)
+    index = folder / "shard-00000" / "index.csv"
+    lines = [line.split(",") for line in index.read_text().splitlines()]
+    column = lines[0].index("matched_by")
+    registered = [[*cells[:column], "registered", *cells[column + 1 :]] for cells in lines[1:]]
+    index.write_text("\n".join(",".join(cells) for cells in [lines[0], *registered]) + "\n")
+    config = dataclasses.replace(_small(tmp_path / "m"), init=finished[1].folder, joint=JointStage())
+    where, log = _prepared(config)
+    model = train_on_crops(Crops(folder), config, where, log)
+    assert "have views that lie on each other" in capsys.readouterr().out
+    start, end = Weights.of_model(finished[1].folder), Weights.of_model(model.folder)
+    assert all(torch.equal(entry, start.depth[name]) for name, entry in end.depth.items())
+    assert any(not torch.equal(entry, start.liveness[name]) for name, entry in end.liveness.items())
+    assert model.quality["disparity_sd_px"] == finished[1].quality["disparity_sd_px"]
+    assert model.metrics["depth"] == {}
+
+
 _PROCESS = """
 import sys
 from pathlib import Path

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from stereolive.data.manifest import BONA_FIDE, Manifest, Presentation, write_rows
+from stereolive.data.registered import REGISTERED, location_of, rig_of
 from stereolive.errors import InputError, ManifestError
 from stereolive.faces import FaceFinder, Sighting, cut
 from stereolive.images import read_depth, read_image
@@ -75,6 +76,11 @@ class CropRow:
     def species(self) -> str:
         """The PAI species, or ``bona_fide``."""
         return BONA_FIDE if self.label == BONA_FIDE else self.pai_species or "unnamed"
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether its views lie on each other, so that they say nothing of disparity."""
+        return self.matched_by == REGISTERED
 
     @property
     def sensors(self) -> str:
@@ -131,6 +137,11 @@ class Crops:
             np.stack([shard[kind][place] for shard, place in zip(arrays, places, strict=True)]) for kind in range(3)
         )
         return first, second, disparity
+
+    def disparity(self, index: int) -> NDArray[np.float16]:
+        """True disparity (T, T) of a row in crop px, NaN where not measured."""
+        row = self.rows[index]
+        return np.asarray(self._arrays[row.shard][2][row.row], np.float16)
 
     def surface(self, index: int) -> NDArray[np.uint8]:
         """What each pixel (T, T) of a row's first view shows, as the manifest's ``surface``."""
@@ -265,10 +276,10 @@ def _cut_shard(folder: Path, chunk: Sequence[Presentation], cutting: Cutting, si
 def _cut_presentation(
     entry: Presentation, cutting: Cutting
 ) -> tuple[FaceCrop, NDArray[np.float32], NDArray[np.uint8], str, str]:
-    rig = _rig(entry.rig)
     first, second = read_image(entry.first), read_image(entry.second)
+    rig = rig_of(entry, first, second) if entry.rig is None else _rig(entry.rig)
     sighting = Sighting(first, second, rig, _finder().find(first), _finder().find(second))
-    location = sighting.location
+    location = location_of(sighting) if entry.rig is None else sighting.location
     if location is None:
         raise ManifestError("no_face")
     crop = cut(first, second, rig, location, cutting.stored_px, cutting.stored_px / cutting.crop_px)
@@ -289,7 +300,7 @@ def _cut_presentation(
     faults = (
         view_fault(first, "first", limits),
         view_fault(second, "second", limits),
-        pair_fault(sighting, limits),
+        pair_fault(sighting, limits) if entry.rig else None,
         blinding_fault(crop, limits),
     )
     return crop, disparity, surface, location.matched_by, next((fault for fault in faults if fault), "")

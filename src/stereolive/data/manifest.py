@@ -4,7 +4,8 @@ Columns: ``sample_id, first, second, rig, depth, surface, label, pai_species, ma
 any further ones, which are carried along. Only the first four are needed to score; ``label`` is ``bona_fide`` or
 ``attack``. Paths are relative to the manifest. ``surface``, which training uses where it is there, is an 8-bit PNG on
 the first image's pixel grid that tells what each pixel shows: 255 the attack instrument, 128 living skin, 0 anything
-else, or that it is not known.
+else, or that it is not known. ``rig`` may be empty where ``registered`` is ``true``: such views lie on each other, and
+the columns ``first_spectrum`` and ``second_spectrum`` tell what they are (``data.registered``).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Presentation:
     sample_id: str
     first: Path
     second: Path
-    rig: Path
+    rig: Path | None
     depth: Path | None = None
     surface: Path | None = None
     label: Label | None = None
@@ -143,7 +144,7 @@ def write_manifest(path: str | Path, presentations: Sequence[Presentation]) -> N
 def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentation:
     where = f"manifest {path}, row {number}"
     for name in NEEDED:
-        if not row[name]:
+        if not row[name] and not (name == "rig" and row.get("registered") == "true"):
             raise ManifestError(f"{where}: {name} is empty")
     label = row.get("label", "")
     if label not in ("", "bona_fide", "attack"):
@@ -157,7 +158,7 @@ def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentati
         row["sample_id"],
         folder / row["first"],
         folder / row["second"],
-        folder / row["rig"],
+        folder / row["rig"] if row["rig"] else None,
         folder / row["depth"] if row.get("depth") else None,
         folder / row["surface"] if row.get("surface") else None,
         cast(Label, label) if label else None,

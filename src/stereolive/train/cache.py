@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from stereolive.data.crops import Crops, run_each
 from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
+from stereolive.data.registered import measured_information
 from stereolive.depth import LIVENESS_MAPS, depth_information, liveness_input, upright
 from stereolive.runtime import Network, planes
 from stereolive.store import sha256
 from stereolive.types import FaceCrop
 
+Number = TypeVar("Number", np.float32, np.uint8)
 VIEW_UNIT = 2 / 255
 """Brightness of a view for each step of the 8 bits that it is kept in."""
 
@@ -74,12 +76,6 @@ def cache_inputs(
     return LivenessInputs(crops, folder)
 
 
-def seen_through(depth: Network, crop: FaceCrop) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The liveness model's input for a crop, by an exported depth network, as ``depth.liveness_input``."""
-    disparity, sd = depth.run(planes(crop.first), planes(crop.second))
-    return liveness_input(depth_information(crop, disparity[0, 0], sd[0, 0]))
-
-
 @dataclass(frozen=True)
 class Variation:
     """How a crop of the network's size lies in the larger stored one; the default is the detector's own."""
@@ -96,8 +92,8 @@ class Variation:
         return cls(zoom, (float(x), float(y)), float(random.normal(0, 0.015 * crop_px)))
 
     def window(
-        self, stored: NDArray[np.uint8], crop_px: int, offset_px: float = 0.0, how: int = cv2.INTER_LINEAR
-    ) -> NDArray[np.uint8]:
+        self, stored: NDArray[Number], crop_px: int, offset_px: float = 0.0, how: int = cv2.INTER_LINEAR
+    ) -> NDArray[Number]:
         """The crop (S, S, ...) of a stored image (T, T, ...), interpolated as OpenCV's flag ``how`` says."""
         size = stored.shape[0]
         if self == Variation():
@@ -112,7 +108,7 @@ class Variation:
             ]
         )
         flags = how | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpAffine(stored, stored_from_crop, (crop_px, crop_px), flags=flags), np.uint8)
+        return cast("NDArray[Number]", cv2.warpAffine(stored, stored_from_crop, (crop_px, crop_px), flags=flags))
 
     def crop(self, stored: FaceCrop, crop_px: int) -> FaceCrop:
         """Moving the second crop by ``o`` stored pixels against the first changes the shift by ``-o / scale``; zooming
@@ -133,6 +129,21 @@ class Variation:
         )
 
 
+def seen_through(
+    depth: Network, crops: Crops, index: int, crop_px: int, variation: Variation
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The liveness model's input for a row's crop, as ``depth.liveness_input``: by an exported depth network, or by the
+    depth that came with views which lie on each other."""
+    stored = crops.face_crop(index)
+    if crops.rows[index].is_registered:
+        variation = replace(variation, offset_px=0.0)
+        disparity = variation.window(crops.disparity(index).astype(np.float32), crop_px, how=cv2.INTER_NEAREST)
+        return liveness_input(measured_information(variation.crop(stored, crop_px), disparity * variation.zoom))
+    crop = variation.crop(stored, crop_px)
+    disparity, sd = (output[0, 0] for output in depth.run(planes(crop.first), planes(crop.second)))
+    return liveness_input(depth_information(crop, disparity, sd))
+
+
 def _path(crops: Crops, folder: Path, shard: str, what: str) -> Path:
     """Named by the shard's content, so that crops cut anew are run anew. The maps appear last."""
     return folder / f"{shard}-{crops.signature(shard)[:16]}-{what}.npy"
@@ -146,15 +157,15 @@ def _cache_shard(crop_folder: Path, depth_onnx: Path, folder: Path, shard: str, 
     indices = crops.shards[shard]
     for index in indices:
         random = np.random.default_rng((seed, index))
-        stored, surface = crops.face_crop(index), crops.surface(index)
+        surface, roll_deg = crops.surface(index), crops.rows[index].roll_deg
         for variation in [Variation(), *(Variation.drawn(size, random) for _ in range(variants - 1))]:
-            maps, views = seen_through(network, variation.crop(stored, size))
+            maps, views = seen_through(network, crops, index, size, variation)
             shown = variation.window(surface, size, how=cv2.INTER_NEAREST)
             shares = [
                 cv2.resize((shown == value).astype(np.float32), maps.shape[1:], interpolation=cv2.INTER_AREA)
                 for value in (INSTRUMENT_SURFACE, LIVING_SURFACE)
             ]
-            turned = upright(np.stack(shares, axis=2), stored.roll_deg).transpose(2, 0, 1)
+            turned = upright(np.stack(shares, axis=2), roll_deg).transpose(2, 0, 1)
             kept_maps.append(np.concatenate([maps, turned]).astype(np.float16))
             kept_views.append(np.rint(views / VIEW_UNIT).astype(np.uint8))
     for what, kept in (("views", kept_views), ("maps", kept_maps)):

@@ -38,8 +38,7 @@ def train_depth(
     Raises InputError where there is neither depth nor a start.
     """
     stage = config.depth
-    train = [index for index in train if crops.rows[index].known_share > MIN_KNOWN_SHARE]
-    validation = [index for index in validation if crops.rows[index].known_share > MIN_KNOWN_SHARE]
+    train, validation = with_depth(crops, train), with_depth(crops, validation)
     torch.manual_seed(config.seed)
     model = DepthNetwork(stage.width, stage.max_shift)
     if start is not None:
@@ -87,6 +86,15 @@ def train_depth(
     trained = fit(model, recipe, load, loss, validate, config.work, where, log, signature)
     assert isinstance(trained, DepthNetwork)
     return trained
+
+
+def with_depth(crops: Crops, rows: Sequence[int]) -> list[int]:
+    """Those whose disparity is known and lies between two views, which registered ones' does not."""
+    return [
+        index
+        for index in rows
+        if crops.rows[index].known_share > MIN_KNOWN_SHARE and not crops.rows[index].is_registered
+    ]
 
 
 @torch.no_grad()

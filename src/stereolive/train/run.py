@@ -30,7 +30,7 @@ from stereolive.runtime import Network
 from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, sha256
 from stereolive.train.cache import LivenessInputs, Variation, cache_folder, cache_inputs, seen_through
 from stereolive.train.config import TrainConfig
-from stereolive.train.depth_stage import depth_errors, train_depth
+from stereolive.train.depth_stage import depth_errors, train_depth, with_depth
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import train_jointly
 from stereolive.train.liveness_stage import kind_numbers, logits_of, temperature, train_liveness
@@ -70,6 +70,12 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
         [index for index in sides[side] if not crops.rows[index].fault] for side in ("train", "validation")
     )
     log.say(f"{len(learning)} presentations to train on, {len(validating)} of other subjects to validate with")
+    calibrated = [index for index in learning if not crops.rows[index].is_registered]
+    if len(calibrated) < len(learning):
+        log.say(
+            f"{len(learning) - len(calibrated)} of them have views that lie on each other: they teach the liveness "
+            "model alone, by the depth that came with them"
+        )
 
     start = None if config.init is None else Weights.of_model(config.init)
     depth = train_depth(crops, learning, validating, config, where, log, start)
@@ -79,7 +85,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     liveness = train_liveness(crops.rows, inputs, learning, validating, config, where, log, begun)
 
     if config.joint.steps:
-        depth, liveness = train_jointly(crops, learning, depth, liveness, config, where, log)
+        depth, liveness = train_jointly(crops, calibrated, depth, liveness, config, where, log)
         inputs = main_first(where, lambda: _inputs_of(depth, crops, depth_path, 1, config, where))
         liveness.to(where.device).temperature.fill_(1.0)
         labels = np.array([crops.rows[index].label == BONA_FIDE for index in validating])
@@ -98,7 +104,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
         "validation_auc": area_under_curve(
             scores[[kind == BONA_FIDE for kind in species]], scores[[kind != BONA_FIDE for kind in species]]
         ),
-        "depth": depth_errors(depth.to(where.device), crops, validating, config.crop_px, where),
+        "depth": depth_errors(depth.to(where.device), crops, with_depth(crops, validating), config.crop_px, where),
         "parameters": {"depth": _parameters(depth), "liveness": _parameters(liveness)},
     }
     model = Model(
@@ -112,9 +118,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
         },
         points[0]["threshold"],
         tuple(points),
-        quality=replace(
-            QualityThresholds(), disparity_sd_px=_highest_disparity_sd_px(inputs, crops, validating)
-        ).as_json(),
+        quality=_quality(inputs, crops, validating, config).as_json(),
         metrics=metrics,
         training={
             "data_sha256": _data_hash(crops, config),
@@ -181,19 +185,24 @@ def _scores(model: Model, crops: Crops, rows: Sequence[int]) -> NDArray[np.float
     depth, liveness = Network(model.depth_path), Network(model.liveness_path)
     logits = []
     for index in track(rows, "before and after"):
-        crop = Variation().crop(crops.face_crop(index), model.crop_size)
-        (logit,) = liveness.run(*(planes[None] for planes in seen_through(depth, crop)))
+        seen = seen_through(depth, crops, index, model.crop_size, Variation())
+        (logit,) = liveness.run(*(planes[None] for planes in seen))
         logits.append(float(logit.ravel()[0]))
     return np.asarray(1 / (1 + np.exp(-np.array(logits))), np.float64)
 
 
-def _highest_disparity_sd_px(inputs: LivenessInputs, crops: Crops, validating: Sequence[int]) -> float:
-    """What ``measures.mismatch_px`` exceeds for one of ``ALLOWED_UNCERTAIN`` living faces."""
-    genuine = [index for index in validating if crops.rows[index].label == BONA_FIDE]
+def _quality(inputs: LivenessInputs, crops: Crops, validating: Sequence[int], config: TrainConfig) -> QualityThresholds:
+    """The limits, with the depth network's uncertainty at what one of ``ALLOWED_UNCERTAIN`` living faces exceeds; where
+    no calibrated one is validated with, the limit of the model that training started from stays."""
+    rows = ((index, crops.rows[index]) for index in validating)
+    genuine = [index for index, row in rows if row.label == BONA_FIDE and not row.is_registered]
+    if not genuine:
+        return QualityThresholds.from_json({} if config.init is None else Model.load(config.init).quality)
     plane = LIVENESS_MAPS.index("disparity_sd")
     maps = inputs.read(genuine, [0] * len(genuine)).maps[:, plane].astype(np.float32)
     found = [mismatch_px(sd * DISPARITY_SD_UNIT_PX) for sd in maps]
-    return round(float(np.quantile(found, 1 - 1 / ALLOWED_UNCERTAIN)), 3)
+    highest = round(float(np.quantile(found, 1 - 1 / ALLOWED_UNCERTAIN)), 3)
+    return replace(QualityThresholds(), disparity_sd_px=highest)
 
 
 def _state(network: DepthNetwork | LivenessNetwork) -> dict[str, Tensor]:

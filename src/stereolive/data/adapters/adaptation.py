@@ -26,7 +26,8 @@ REGISTERED_NOTE = (
     "rig: it can train the depth -> liveness stage only, neither the depth stage nor a score of the whole method."
 )
 RELATIVE_DEPTH_NOTE = (
-    "Its depth is 8 bit without a unit: it is in the column depth_relative, and depth, which is in 0.1 mm, stays empty."
+    "Its depth is 8 bit without a unit: it is in the column depth_relative, which training does not use, and depth, "
+    "which is in 0.1 mm, stays empty."
 )
 
 
