@@ -30,7 +30,9 @@ from stereolive.errors import InputError, ManifestError
 
 FILE_NAME = re.compile(r"(?P<subject>\d\d)_(?P<session>\d\d)_(?P<video>\d\d)")
 RAW_KINECT_NONE = 2047
-NO_SECOND_NOTE = "This set has no near-infrared view: the column second is empty, so its manifest cannot be trained on as it is."
+NO_SECOND_NOTE = (
+    "This set has no near-infrared view: the column second is empty, so its manifest cannot be trained on as it is."
+)
 
 
 def adapt(source: str | Path, out: str | Path, frames: int = 1, depth_unit_mm: float | None = None) -> Adaptation:
