@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stereolive.synth.heads import REGION_NAMES, HeadSource, load_sources
+from stereolive.synth.head_shape import REGION_NAMES
+from stereolive.synth.heads import HeadSource, load_sources
 
 ASSETS = Path(__file__).parents[3] / "shared" / "assets"
 SOURCES = ("anny", "ict_facekit", "makehuman")

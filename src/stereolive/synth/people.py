@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stereolive.synth.heads import HeadShape, HeadSource, load_sources
+from stereolive.synth.head_shape import HeadShape
+from stereolive.synth.heads import HeadSource, load_sources
 from stereolive.synth.lights import Lighting, draw_lighting
 from stereolive.synth.raster import Pinhole
 from stereolive.synth.rooms import draw_room
