@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import cv2
@@ -16,6 +15,8 @@ from stereolive.rig import Rig
 from stereolive.types import Face, FaceCrop, ImageArray, Location
 
 View = Literal["first", "second"]
+STRIPS = 8
+"""Side by side, in which ``banding`` looks for the same wave; a divisor of the width of ``cells``."""
 CONSTANT_SD = 0.5
 """Values of a line that differ by less, of 255, come from a dead line: light and noise differ by more."""
 
@@ -107,31 +108,21 @@ def glare(crop: FaceCrop, view: View) -> float:
 
 
 def banding(image: ImageArray) -> float:
-    """Contrast of rows against their neighbours that all three thirds of the picture share: bands of a rolling
-    shutter."""
-    thirds = np.array_split(cells(image), 3, axis=1)
-    profiles = []
-    for third in thirds:
-        profile = np.median(third, axis=1)
-        level = cv2.GaussianBlur(profile[:, None], (0, 0), 6)[:, 0]
-        profiles.append((profile - level) / np.maximum(level, 4.0))
-    # The product of two thirds keeps only what both have.
-    shared = min(float((a * b).mean()) for a, b in zip(profiles, (*profiles[1:], profiles[0]), strict=True))
-    # Bands repeat: shelves and collars, which also go across, have no single frequency, be it in the rows' mean or in
-    # what the thirds' own waves have in common, phase and all.
-    thirds_waves = [np.fft.rfft(profile * np.hanning(len(profile))) for profile in profiles]
-    mean_power = np.abs(np.mean(thirds_waves, axis=0)) ** 2
-    power = np.mean([np.abs(waves) ** 2 for waves in thirds_waves], axis=0)
-    pairs = zip(thirds_waves, (*thirds_waves[1:], thirds_waves[0]), strict=True)
-    common = np.maximum(np.min([(one * other.conj()).real for one, other in pairs], axis=0), 0.0)
-    common[:4] = 0.0  # slower than any flicker: what the room looks like
-    single = _around_peak(mean_power) >= 0.7 * mean_power.sum() or _around_peak(common) >= 0.3 * power[2:].sum()
-    return math.sqrt(max(0.0, shared)) if single else 0.0
+    """Contrast of the wave in which rows are brighter and darker all across the picture: bands of a rolling shutter.
 
-
-def _around_peak(spectrum: NDArray[np.floating]) -> float:
-    peak = int(np.argmax(spectrum))
-    return float(spectrum[max(0, peak - 1) : peak + 2].sum())
+    Bands of light have one phase and one contrast everywhere; what goes across in a room, shelves or collars, does not
+    go on over the face before it. So of the wave that strips side by side have in common (their median), that part
+    counts which every strip has.
+    """
+    grey = cells(image)
+    rows = len(grey)
+    # Light multiplies, so bands have one size in the logarithm.
+    profiles = np.median(np.log(grey + 2.0).reshape(rows, STRIPS, -1), axis=2)
+    fast = profiles - cv2.GaussianBlur(profiles, (1, 37), 0, sigmaY=6)
+    waves = np.fft.rfft(fast * np.hanning(rows)[:, None], axis=0)[4 : rows // 3] * (4 / rows)
+    common = np.median(waves.real, axis=1) + 1j * np.median(waves.imag, axis=1)
+    direction = common / np.maximum(np.abs(common), 1e-9)
+    return max(0.0, float((waves * direction.conj()[:, None]).real.min(axis=1).max()))
 
 
 def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:
@@ -143,12 +134,13 @@ def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:
     x, y, width, height = box
     rows = slice(max(0, int(y)), max(0, int(y + height)))
     left, right = max(0, int(x - width / 4)), max(0, int(x + 1.25 * width))
-    # A hundred columns tell a row's median as well as all of them.
-    part = as_grey(as_8bit(image)[rows, left : right : max(1, (right - left) // 100)]).astype(np.float32)
+    part = as_grey(as_8bit(image)[rows, left:right]).astype(np.float32)
     if part.shape[0] < 8 or part.shape[1] < 8:
         return 0.0
-    # Two of 255 keep the noise of dark and smooth pictures from looking like steps.
-    steps = np.median(np.abs(np.diff(part, axis=0)), axis=1) + 2.0
+    # Wide cells: a step goes on over their width, a dark picture's noise does not.
+    part = cv2.resize(part, (min(24, part.shape[1]), part.shape[0]), interpolation=cv2.INTER_AREA)
+    # One of 255 keeps what noise is left in smooth pictures from looking like steps.
+    steps = np.median(np.abs(np.diff(part, axis=0)), axis=1) + 1.0
     around = np.maximum.reduce([steps[:-4], steps[1:-3], steps[3:-1], steps[4:]])
     return float((steps[2:-2] / around).max())
 
