@@ -138,9 +138,9 @@ def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:
     if part.shape[0] < 8 or part.shape[1] < 8:
         return 0.0
     # Wide cells: a step goes on over their width, a dark picture's noise does not.
-    part = cv2.resize(part, (min(24, part.shape[1]), part.shape[0]), interpolation=cv2.INTER_AREA)
+    wide = cv2.resize(part, (min(24, part.shape[1]), part.shape[0]), interpolation=cv2.INTER_AREA)
     # One of 255 keeps what noise is left in smooth pictures from looking like steps.
-    steps = np.median(np.abs(np.diff(part, axis=0)), axis=1) + 1.0
+    steps = np.median(np.abs(np.diff(wide, axis=0)), axis=1) + 1.0
     around = np.maximum.reduce([steps[:-4], steps[1:-3], steps[3:-1], steps[4:]])
     return float((steps[2:-2] / around).max())
 
