@@ -18,7 +18,7 @@ from stereolive.runtime import Network
 from stereolive.train.cache import VIEW_UNIT, Variation, cache_inputs
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import Geometry, liveness_maps
-from stereolive.train.liveness_stage import BalancedSampler, augmented, cell_loss
+from stereolive.train.liveness_stage import BalancedSampler, augmented, cell_loss, other_cameras
 from stereolive.types import FaceCrop
 
 
@@ -174,6 +174,17 @@ def test_changed_inputs_keep_their_constants_and_differ(crops: Crops) -> None:
     small = functional.avg_pool2d(changed[1][:, :2], 2)[..., 8:-8, 8:-8].flatten(1)
     told = changed[2][..., 8:-8, 8:-8].flatten(1)
     assert all(np.corrcoef(one, other)[0, 1] > 0.8 for one, other in zip(small, told, strict=True))
+
+
+def test_other_cameras_leave_infrared_grey_and_skin_its_colour() -> None:
+    grey = functional.interpolate(torch.rand(80, 1, 8, 8), size=(48, 48), mode="bilinear").expand(-1, 3, -1, -1)
+    coloured = grey * torch.tensor([0.7, 0.9, 1.2]).view(1, 3, 1, 1)
+    changed, recoloured = (other_cameras(views, torch.Generator().manual_seed(1)) for views in (grey, coloured))
+    assert changed.shape == grey.shape and float(changed.min()) >= 0 and float(changed.max()) <= 2
+    spread = changed.std(1).amax((1, 2))
+    assert 0.7 < float((spread < 1e-5).float().mean()) < 1  # noise is all that may be coloured
+    ratio = recoloured[:, 2].mean((1, 2)) / recoloured[:, 0].mean((1, 2)) / (1.2 / 0.7)
+    assert 0.02 < float(ratio.log().std()) < 0.25
 
 
 def test_a_living_face_must_live_in_every_cell_and_an_attack_not_in_a_quarter() -> None:
