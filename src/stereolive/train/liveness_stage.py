@@ -260,7 +260,7 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     def some(share: float) -> Tensor:
         return (torch.rand(count, generator=draw) < share).nonzero()[:, 0]
 
-    coloured = (views.std(1).mean((1, 2)) > 0.004).float().view(-1, 1, 1, 1)
+    coloured = ((views[:, 0] - views[:, 2]).abs().mean((1, 2)) > 0.01).float().view(-1, 1, 1, 1)
     views = views * (normal(0.05) + coloured * normal(0.03, 3, 1, 1)).exp()
     tone, detail, saturation = normal(0.2).exp(), normal(0.4).exp(), normal(0.2).exp()
     highest = torch.rand((count, 1, 1, 1), generator=draw) * 0.8 + 0.7

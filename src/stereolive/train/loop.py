@@ -230,8 +230,9 @@ def _mixed(*numbers: int) -> int:
 
 
 def _ahead(load: Callable[[int], Item], start: int, steps: int, depth: int = 3) -> Iterator[tuple[int, Item]]:
-    """(step, data), fetched some steps ahead."""
-    with ThreadPoolExecutor(1) as pool:
+    """(step, data), fetched some steps ahead; on one processor thread, since two teams of threads that wait for each
+    other on few cores are slower than either."""
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = [pool.submit(load, step) for step in range(start, min(start + depth, steps))]
         for step in range(start, steps):
             item = waiting.pop(0).result()
