@@ -121,8 +121,10 @@ def test_the_swapped_rig_is_the_same_rig_from_the_other_side(rig: Rig) -> None:
     again = rig.swapped().swapped()
     assert np.allclose(again.translation_second_from_first_mm, rig.translation_second_from_first_mm)
     assert np.allclose(again.rotation_second_from_first, rig.rotation_second_from_first)
+    # Which way a nearly vertical baseline leans, each sensor may see otherwise: by as much as they are turned.
+    turn = float(np.linalg.norm(cv2.Rodrigues(rig.rotation_second_from_first)[0]))
     assert rig.swapped().rectification.direction == -rig.rectification.direction or (
-        abs(rig.rectification.rotation_first[0, 0]) < 0.03
+        abs(rig.rectification.rotation_first[0, 0]) < 0.03 + math.sin(turn)
     )
 
 
