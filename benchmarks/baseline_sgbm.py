@@ -47,7 +47,7 @@ from stereolive.errors import InputError
 from stereolive.evaluate.compare import compare
 from stereolive.evaluate.evaluation import evaluate
 from stereolive.evaluate.rates import threshold_at_bpcer
-from stereolive.faces import FaceFinder, Sighting, cut
+from stereolive.faces import FaceFinder, cut, locate
 from stereolive.images import read_depth, read_image
 from stereolive.rig import Rig
 from stereolive.types import FaceCrop
@@ -127,7 +127,7 @@ def measure(presentation: Presentation, settings: Sequence[Setting]) -> list[Mea
     try:
         rig = _rig(presentation.rig)
         first, second = read_image(presentation.first), read_image(presentation.second)
-        location = Sighting(first, second, rig, _finder().find(first), _finder().find(second)).location
+        location = locate(first, second, rig, _finder().find(first), _finder().find(second))
     except InputError as error:
         return [Measured(presentation, reason=f"unreadable: {error}")] * len(settings)
     if location is None:

@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -213,9 +214,7 @@ def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator
     other rigs and faces make it; the views as other cameras show them."""
     count = len(maps)
 
-    def normal(deviation: float, *shape: int) -> Tensor:
-        return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
-
+    normal = partial(_normal, count, draw)
     angle = normal(0.1)[:, 0, 0, 0]
     zoom = normal(0.05)[:, 0, 0, 0].exp()
     mirror = (torch.rand(count, generator=draw) < 0.5).float() * -2 + 1
@@ -254,8 +253,7 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     """
     count = len(views)
 
-    def normal(deviation: float, *shape: int) -> Tensor:
-        return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
+    normal = partial(_normal, count, draw)
 
     def some(share: float) -> Tensor:
         return (torch.rand(count, generator=draw) < share).nonzero()[:, 0]
@@ -278,6 +276,11 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     chosen = some(0.15)
     views[chosen] = views[chosen] + level[chosen] * torch.randn(views[chosen].shape, generator=draw)
     return views.clamp_(0, 2)
+
+
+def _normal(count: int, draw: torch.Generator, deviation: float, *shape: int) -> Tensor:
+    """One a sample: (count, *shape), by default (count, 1, 1, 1)."""
+    return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
 
 
 def _kind(row: CropRow) -> str:
