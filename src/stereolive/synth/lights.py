@@ -168,7 +168,8 @@ def draw_lighting(
         level = np.exp(rng.uniform(np.log(0.3), np.log(2)))
         sky = daylight(rng)
         window = (sky if rng.random() < 0.75 else room, level * rng.uniform(3, 14))
-        lobes.append((_room(rng), room * level * rng.uniform(0.1, 0.5)))
+        # From a room as bright as its window down to a face that is a mere outline.
+        lobes.append((_room(rng), room * level * np.exp(rng.uniform(np.log(0.02), np.log(0.5)))))
         behind = np.array([rng.normal(0, 0.4), rng.normal(-0.2, 0.2), 1.0])
         lobes.append((_normalised(_blob(behind, rng.uniform(20, 45))), window[0] * level * rng.uniform(1, 3)))
         if rng.random() < 0.5:
@@ -208,7 +209,7 @@ def _draw_leds(
     rng: np.random.Generator, subject_mm: NDArray[np.float64], nir_center_mm: NDArray[np.float64], led_nm: float
 ) -> list[Light]:
     """One or two LEDs within some centimetres of the sensor, aimed about where it looks."""
-    strength = np.exp(rng.uniform(np.log(2.0), np.log(25.0)))
+    strength = np.exp(rng.uniform(np.log(1.0), np.log(25.0)))
     spectrum = gaussian_band(led_nm, rng.uniform(30, 45)) * strength
     axis = unit(np.array([rng.normal(0, 0.08), rng.normal(0, 0.08), 1.0])).astype(np.float32)
     exponent = float(rng.choice([rng.uniform(1.5, 5), rng.uniform(5, 18)]))

@@ -147,10 +147,14 @@ def _exposure(
     else:
         meter[:] = True
     moving = rng.random() < 0.15
+    error_ev = float(np.clip(rng.normal(0, 0.65), -1.6, 1.6))
+    if rng.random() < 0.15:  # fixed exposure, or an LED that the automatic one does not follow
+        error_ev = float(rng.uniform(-2.6, 2.4))
     return Exposure(
         meter=meter,
         face=(slice(y, y + h), slice(x, x + w)),
-        error_ev=float(np.clip(rng.normal(0, 0.65), -1.6, 1.6)),
+        care=float(rng.choice([0.45, 0.15], p=[0.75, 0.25])),
+        error_ev=error_ev,
         white=white * np.exp(rng.normal(0, 0.07, len(white))).astype(np.float32),
         motion_px=tuple(rng.normal(0, 1.8, 2)) if moving else (0.0, 0.0),
         defocus_px=float(rng.uniform(0.3, 1.5)) if rng.random() < 0.18 else 0.0,

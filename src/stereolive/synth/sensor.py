@@ -101,7 +101,8 @@ class Exposure:
     """What differs from one picture of a sensor to the next."""
 
     meter: NDArray[np.bool_]  # (H, W) where the automatic exposure looks
-    face: tuple[slice, slice]  # rows and columns of the face, which it will not burn out altogether
+    face: tuple[slice, slice]  # rows and columns of the face
+    care: float  # for the face, which the metered place lets burn out the more the less of it: 0 to 1
     error_ev: float
     white: FloatArray  # (C,) the light's colour as the white balance believes it
     motion_px: tuple[float, float]
@@ -135,7 +136,7 @@ def expose(
     height, width, channels = radiance.shape
     metered = radiance[exposure.meter] if exposure.meter.any() else radiance.reshape(-1, channels)
     level = float(np.minimum(metered, 4 * np.median(metered) + 1e-6).mean())
-    level = max(level, 0.45 * float(radiance[exposure.face].mean()), 1e-9)
+    level = max(level, exposure.care * float(radiance[exposure.face].mean()), 1e-9)
     wanted = 0.22 * 2**exposure.error_ev / level  # factor from radiance to 0..1
     # A short exposure is always possible, a long one is not: beyond it only gain helps, and gain ends too.
     gain = float(np.clip(wanted * sensor.reference, 1.0, sensor.max_gain))

@@ -437,9 +437,9 @@ def _curve(knots_nm: tuple[float, ...], values: tuple[float, ...]) -> Spectrum:
 
 
 def _draw_iris(rng: np.random.Generator, group: int) -> Spectrum:
-    """Iris reflectance: brown (dark in the visible), hazel, green, blue, grey; .1-.2 in near-infrared in all."""
+    """Iris reflectance: brown (dark in the visible), hazel, green, blue, grey; brighter in near-infrared in all."""
     light = {1: 0.75, 2: 0.6, 3: 0.4, 4: 0.15, 5: 0.03, 6: 0.0}[group]
-    near = rng.uniform(0.09, 0.22)
+    near = rng.uniform(0.07, 0.38)
     if rng.random() > light:
         v = rng.uniform(0.015, 0.07)
         values = (0.35 * v, 0.5 * v, v, 1.9 * v, 0.75 * near, near)
@@ -483,11 +483,11 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "circles": float(rng.gamma(1.2, 0.14)) + 0.1 * old,
         "redness": float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,
         "pore": float(np.clip(np.exp(rng.normal(np.log(0.03), 0.6)), 0.008, 0.13)),
-        "relief": float(rng.uniform(0.2, 1.9)),
-        "age": old**1.5,
+        "relief": float(rng.uniform(0.2, 2.4)),
+        "age": old**1.5 * float(np.clip(rng.lognormal(0.0, 0.5), 0.3, 2.5)),
         "oil": float(rng.lognormal(-0.2, 0.3)) if rng.random() < 0.88 else float(rng.uniform(1.2, 2.2)),
         "oil_zone": float(rng.uniform(0.0, 0.9)),
-        "roughness": float(rng.uniform(0.28, 0.55)),
+        "roughness": float(rng.uniform(0.24, 0.65)),
         "f0": 0.028,
         "brow_edge": float(rng.uniform(0.46, 0.72)),
         "brow_cover": float(rng.uniform(0.35, 0.9)),
@@ -537,7 +537,7 @@ def draw_skin(rng: np.random.Generator, head_source: str, group: int | None, fol
     beard_hair = hair * (1 - grey) + grey * rng.uniform(0.2, 0.45)
     lips = spectra.draw_lip_spectrum(rng, spectrum)
     blood = spectra.haemoglobin_absorption(float(rng.uniform(0.55, 0.9)))
-    sclera_near = rng.uniform(0.32, 0.5)
+    sclera_near = rng.uniform(0.3, 0.62)
     sclera = _curve(
         (400.0, 500.0, 600.0, 700.0, 850.0, 1000.0), (0.42, 0.51, 0.56, 0.57, sclera_near, 0.8 * sclera_near)
     )
@@ -559,7 +559,8 @@ def draw_skin(rng: np.random.Generator, head_source: str, group: int | None, fol
     )
     # Diffusion lengths of light in dermis: .3 mm in blue to 1.2 mm and more in near-infrared (Salomatina 2006).
     knots = np.array([0.25, 0.30, 0.55, rng.uniform(0.8, 1.2), rng.uniform(1.2, 3.0), rng.uniform(1.3, 3.0)])
-    scattering = np.interp(WAVELENGTH_NM, (400.0, 450.0, 550.0, 640.0, 850.0, 1000.0), knots) * rng.uniform(0.85, 1.15)
+    scattering = np.interp(WAVELENGTH_NM, (400.0, 450.0, 550.0, 640.0, 850.0, 1000.0), knots)
+    scattering *= np.exp(rng.normal(-0.1, 0.4))
     skin_map = None
     if folder is not None and head_source in ("anny", "makehuman"):
         paths = sorted((folder / "skins").glob("*.jpg"))

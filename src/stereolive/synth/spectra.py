@@ -336,8 +336,8 @@ def draw_hair_spectrum(rng: np.random.Generator) -> NDArray[np.float64]:
     kind = rng.choice(5, p=[0.38, 0.27, 0.06, 0.14, 0.15])
     knots = (400.0, 450.0, 550.0, 650.0, 750.0, 850.0, 1000.0)
     if kind == 0:
-        v = rng.uniform(0.015, 0.045)
-        shape = np.array([v, v, v, v * rng.uniform(1.0, 1.4), v * 1.7, rng.uniform(0.05, 0.2), rng.uniform(0.1, 0.3)])
+        v, near = rng.uniform(0.015, 0.045), rng.uniform(0.05, 0.32)
+        shape = np.array([v, v, v, v * rng.uniform(1.0, 1.4), v * 1.7, near, near * rng.uniform(1.1, 1.6)])
     elif kind == 1:
         v = rng.uniform(0.03, 0.09)
         n = rng.uniform(0.14, 0.4)
