@@ -156,6 +156,17 @@ def glaring(image: Image, face: Face, rng: np.random.Generator) -> Image:
     return np.clip(image + 400 * mask, 0, 255).astype(np.uint8)
 
 
+def against_light(image: Image, face: Face, rng: np.random.Generator) -> Image:
+    x, y, width, height = face.box
+    mask = np.zeros(image.shape[:2], np.float32)
+    center = (round(x + width / 2), round(y + height / 2))
+    cv2.ellipse(mask, center, (round(0.65 * width), round(0.65 * height)), 0, 0, 360, 1.0, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), 0.03 * width)
+    mask = mask if image.ndim == 2 else mask[..., None]
+    left = rng.uniform(0.0, 0.07)
+    return np.clip(image * (1.3 + (left - 1.3) * mask), 0, 255).astype(np.uint8)
+
+
 def far_away(image: Image, face: Face, rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     side = math.sqrt(face.box[2] * face.box[3])
@@ -355,7 +366,7 @@ FAULTS: dict[str, Fault] = {
         ("dazzled", dazzled), ("loose_cable", loose_cable), ("blank", blank), ("byte_swapped", byte_swapped),
         ("defocused", defocused), ("shaken", shaken), ("upside_down", upside_down), ("torn", torn), ("rolled", rolled),
         ("half_missing", half_missing), ("stuck_columns", stuck_columns), ("jpeg_damaged", damaged_jpeg),
-        ("banded", banded), ("glare", glaring), ("taken_later", later),
+        ("banded", banded), ("glare", glaring), ("against_light", against_light), ("taken_later", later),
     )},
     "second_mirrored": one_view(mirrored, "second"),
     "far_away": both_views(far_away),

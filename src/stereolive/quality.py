@@ -72,6 +72,8 @@ class QualityThresholds:
     """99th percentile of the cells, of 255, up to which a picture without structure is called dark."""
     bright: float = 235.0
     """1st percentile of the cells, of 255, from which on a picture is called saturated."""
+    dark_face: float = 16.0
+    """Median of the face, of 255, up to which no light falls on it: an outline before a window."""
     copy: float = 0.98
     """Correlation of both views' face region, pixel by pixel, from which on one is taken for a copy of the other."""
     outside: float = 0.08
@@ -160,7 +162,9 @@ def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str 
 
 
 def crop_fault(crop: FaceCrop, view: View, limits: QualityThresholds) -> str | None:
-    """The same for the face's surroundings alone, where the rest of the picture may be lit."""
+    """The same for the face and its surroundings alone, where the rest of the picture may be lit."""
+    if measures.face_level(crop, view) <= limits.dark_face:
+        return f"{view}_too_dark"
     cells = cv2.resize(as_grey(getattr(crop, view)), (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32)
     low, high = np.percentile(cells, (1, 99))
     if low >= limits.bright:

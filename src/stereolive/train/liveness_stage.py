@@ -263,6 +263,7 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     tone, detail, saturation = normal(0.2).exp(), normal(0.4).exp(), normal(0.2).exp()
     highest = torch.rand((count, 1, 1, 1), generator=draw) * 0.8 + 0.7
     level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
+    light = normal(0.2, 1, 3, 3)
     chosen = some(0.25)
     views[chosen] = 0.5 * (2 * views[chosen]).pow(tone[chosen])
     chosen = some(0.25)
@@ -271,10 +272,15 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     chosen = some(0.25)
     grey = views[chosen].mean(1, keepdim=True)
     views[chosen] = grey + saturation[chosen] * (views[chosen] - grey)
+    chosen = some(0.25)
+    views[chosen] = views[chosen] * functional.interpolate(light[chosen].exp(), views.shape[2:], mode="bicubic")
     chosen = some(0.15)
     views[chosen] = views[chosen].minimum(highest[chosen])
     chosen = some(0.15)
-    views[chosen] = views[chosen] + level[chosen] * torch.randn(views[chosen].shape, generator=draw)
+    noise = torch.randn(views[chosen].shape, generator=draw)
+    # A near-infrared picture has one noise for its three equal channels.
+    noise = torch.where(coloured[chosen] > 0, noise, noise[:, :1])
+    views[chosen] = views[chosen] + level[chosen] * noise
     return views.clamp_(0, 2)
 
 
