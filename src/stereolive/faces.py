@@ -13,11 +13,11 @@ from typing import Literal, cast
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from stereolive.images import as_8bit, as_bgr, as_grey
 from stereolive.rig import Rectification, Rig
+from stereolive.runtime import processor_session
 from stereolive.types import Face, FaceCrop, ImageArray, Location
 
 FINDER_SIDE_PX = 320
@@ -37,10 +37,7 @@ class FaceFinder:
     def __init__(self, threads: int = 0) -> None:
         from retinaface.weights import WEIGHTS
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
+        self._session = processor_session(WEIGHTS, threads)
 
     def find(self, image: ImageArray) -> list[Face]:
         """Faces in grey or BGR of any bit depth, in pixels of ``image``, the largest first."""

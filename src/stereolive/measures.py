@@ -99,11 +99,6 @@ def features(crop: FaceCrop, location: Location, rig: Rig) -> list[NDArray[np.fl
     return found
 
 
-def face_level(crop: FaceCrop, view: View) -> float:
-    """Median brightness of the face, of 255."""
-    return float(np.median(as_grey(getattr(crop, view))[face_ellipse(crop.size)]))
-
-
 def glare(crop: FaceCrop, view: View) -> float:
     """Share of the middle of the face that is saturated in every colour."""
     image = getattr(crop, view)

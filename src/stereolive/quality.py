@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive import measures
+from stereolive.depth import face_ellipse
 from stereolive.errors import ModelError
 from stereolive.faces import Sighting
 from stereolive.images import as_8bit, as_grey
@@ -163,9 +164,9 @@ def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str 
 
 def crop_fault(crop: FaceCrop, view: View, limits: QualityThresholds) -> str | None:
     """The same for the face and its surroundings alone, where the rest of the picture may be lit."""
-    if measures.face_level(crop, view) <= limits.dark_face:
-        return f"{view}_too_dark"
     cells = cv2.resize(as_grey(getattr(crop, view)), (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32)
+    if float(np.median(cells[face_ellipse(48)])) <= limits.dark_face:
+        return f"{view}_too_dark"
     low, high = np.percentile(cells, (1, 99))
     if low >= limits.bright:
         return f"{view}_saturated"
@@ -298,11 +299,12 @@ def _is_copy(first: ImageArray, second: ImageArray, location: Location, limits: 
         patch = as_grey(as_8bit(image))[rows, columns].astype(np.float32)
         if patch.size < 64:
             return False
-        # Wide blurs of a face of a thousand pixels would take a second.
         shrink = min(1.0, 160 / w)
         small = cv2.resize(patch, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         patch = np.asarray(small, np.float32)
-        patch = cv2.blur(patch, (3, 3)) - cv2.GaussianBlur(patch, (0, 0), max(2.0, shrink * w / 8))
+        # A box takes the same time at any width.
+        side = 2 * max(3, round(shrink * w / 5)) + 1
+        patch = cv2.blur(patch, (3, 3)) - cv2.blur(patch, (side, side))
         patches.append(patch - patch.mean())
     norm = math.sqrt(float((patches[0] ** 2).sum()) * float((patches[1] ** 2).sum()))
     return norm > 1e-6 and float((patches[0] * patches[1]).sum()) / norm > limits.copy

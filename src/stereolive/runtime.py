@@ -41,16 +41,22 @@ def planes(image: NDArray[np.uint8]) -> FloatArray:
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
+def processor_session(model: str | bytes, threads: int) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the processor, of a model's path or content; for these networks and for the face finder's."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that wait by spinning make a run a quarter faster, but between two runs they would take the cores from
+    # everything else in the process, other sessions among it.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class _OnnxRuntime:
     def __init__(self, path: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Threads that spin between two runs would take the cores from everything else in the process.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = processor_session(str(path), threads)
         except Exception as error:  # onnxruntime has no common base for its errors
             raise ModelError(f"network {path}: cannot be loaded ({_first_line(error)})") from None
         self._names = [entry.name for entry in self._session.get_inputs()]
