@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive.synth import spectra
-from stereolive.synth.skin import Skin, Spectrum, noise_at
+from stereolive.synth.skin import Skin, Spectrum
+from stereolive.synth.skin_paint import noise_at
 from stereolive.synth.spectra import Channels
 from stereolive.synth.surface import FloatArray, IntArray, Mesh, Part, Reflectance, SurfacePoints
 
