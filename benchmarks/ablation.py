@@ -10,8 +10,10 @@ model's.
 
 The threshold rejects 2 % of the living validation faces. ``apcer`` and ``worst_apcer`` are of the validation rows,
 ``left_out_apcer`` of all rows of what was left out of training, its training rows among them: no instrument of theirs
-was seen, though the subjects were, as living faces. The depth network has seen all of it; that it matters little is
-shown by retraining it, not here.
+was seen, though the subjects were, as living faces. ``left_out_auc`` and ``known_auc`` are of the validation rows of
+what was left out (and, where there is no living face among them, of all living ones): by this model, and by the first
+row's, which has learned from such. The depth network has seen all of it; that it matters little is shown by retraining
+it, not here.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ CHANNELS = {
 COLUMNS = (
     *("group", "variant", "steps", "seed", "trained_on", "validation_attacks", "validation_bona_fide", "auc", "bpcer"),
     *("apcer", "worst_apcer", "worst_species", "left_out", "left_out_errors", "left_out_apcer", "left_out_bpcer"),
+    *("left_out_auc", "known_auc"),
 )
 
 
@@ -92,6 +95,8 @@ class Variant:
 def variants(rows: list[CropRow]) -> Iterator[Variant]:
     for name, channels in CHANNELS.items():
         yield Variant("channels", name, channels)
+    yield Variant("one only", "indoor_diffuse", left_out=lambda row: row.illumination != "indoor_diffuse")
+    yield Variant("one only", "print_flat", left_out=lambda row: row.species not in (BONA_FIDE, "print_flat"))
     for species in sorted({row.species for row in rows} - {BONA_FIDE}):
         yield Variant("species left out", species, left_out=lambda row, kind=species: row.species == kind)
     for light in sorted({row.illumination for row in rows}):
@@ -100,13 +105,12 @@ def variants(rows: list[CropRow]) -> Iterator[Variant]:
         yield Variant(
             "rig family left out", family, left_out=lambda row, kind=family: row.further.get("rig_family") == kind
         )
-    yield Variant("one only", "indoor_diffuse", left_out=lambda row: row.illumination != "indoor_diffuse")
-    yield Variant("one only", "print_flat", left_out=lambda row: row.species not in (BONA_FIDE, "print_flat"))
 
 
 def measured(
-    variant: Variant, rows: list[CropRow], inputs: LivenessInputs, config: TrainConfig, where: Machine
+    variant: Variant, rows: list[CropRow], inputs: LivenessInputs, config: TrainConfig, where: Machine, whole: Path
 ) -> dict[str, object]:
+    """A row of the table. ``whole``: where the logits of the model that lacks nothing are kept."""
     sides = split(rows, config.validation_share, config.seed)
     usable = {side: [index for index in indices if not rows[index].fault] for side, indices in sides.items()}
     train = [index for index in usable["train"] if not variant.left_out(rows[index])]
@@ -117,7 +121,10 @@ def measured(
     network = train_liveness(rows, inputs, train, validation, config, where, log)
 
     left_out = [index for index in usable["train"] + validation if variant.left_out(rows[index])]
-    scores = 1 / (1 + np.exp(-logits_of(network, inputs, validation, where)))
+    logits = logits_of(network, inputs, validation, where)
+    if not variant.channels and not left_out:
+        np.save(whole, logits)
+    scores = 1 / (1 + np.exp(-logits))
     species = [rows[index].species for index in validation]
     genuine = np.array([kind == BONA_FIDE for kind in species])
     threshold = threshold_for_bpcer(scores[genuine], BPCER)
@@ -145,6 +152,11 @@ def measured(
         result["left_out_apcer"] = f"{float(accepted[~living].mean()):.4f}"
         if living.any():
             result["left_out_bpcer"] = f"{float((~accepted[living]).mean()):.4f}"
+        aside = np.array([variant.left_out(rows[index]) for index in validation])
+        judged = aside if (aside & genuine).any() else aside | genuine
+        for name, values in (("left_out_auc", logits), ("known_auc", np.load(whole) if whole.exists() else None)):
+            if values is not None and (judged & ~genuine).any():
+                result[name] = f"{area_under_curve(values[judged & genuine], values[judged & ~genuine]):.4f}"
     return result
 
 
@@ -152,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("work", type=Path, help="OUT.work of a training run")
     parser.add_argument("--out", type=Path, default=Path("results/ablation.csv"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="names of groups")
     arguments = parser.parse_args()
@@ -163,7 +175,7 @@ def main() -> None:
         with arguments.out.open(newline="") as file:
             done = list(csv.DictReader(file))
     known = {(entry["group"], entry["variant"], str(entry["steps"]), str(entry["seed"])) for entry in done}
-    stage = LivenessStage(steps=arguments.steps, average_decay=0.99)
+    stage = LivenessStage(steps=arguments.steps, learning_rate=3e-3, average_decay=0.99)
     where = machine("auto", 0)
     for number, variant in enumerate(variants(crops.rows)):
         if arguments.only and variant.group not in arguments.only:
@@ -172,7 +184,8 @@ def main() -> None:
             continue
         aside = arguments.work / "ablation" / f"{number:03d}-{arguments.steps}-{arguments.seed}"
         config = TrainConfig(Path("unused"), out=aside / "model", seed=arguments.seed, liveness=stage)
-        done.append(measured(variant, crops.rows, inputs, config, where))
+        whole = arguments.work / "ablation" / f"everything-{arguments.steps}-{arguments.seed}.npy"
+        done.append(measured(variant, crops.rows, inputs, config, where, whole))
         print(done[-1], flush=True)
         write_rows(arguments.out, done, COLUMNS)
 

@@ -193,18 +193,20 @@ def ablation(results: Path) -> str:
     lines = [
         "## What each part of the training buys (`results/ablation.csv`)",
         "",
-        f"The liveness model trained anew for {rows[0]['steps']} steps on the release's data and depth network, "
-        "each time without something;",
+        f"The liveness model trained anew for {rows[0]['steps']} steps on the release's data and depth network,",
+        "at half resolution, each time without something;",
         "`benchmarks/ablation.py` says what the columns count. The depth network has seen what is left out.",
+        "The last two columns: AUC over what was left out, and that of the first row's model, which learned from it.",
         "",
-        "| | | trained on | AUC | APCER | worst species | left out: accepted |",
-        "|---|---|---|---|---|---|---|",
+        "| | | trained on | AUC | APCER | worst species | left out: accepted | left out: AUC | known: AUC |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         left_out = f"{row['left_out_errors']} of {row['left_out']}" if row["left_out"] else ""
         lines.append(
             f"| {row['group']} | {row['variant']} | {row['trained_on']} | {row['auc']} | {share(row['apcer'])} | "
-            f"{row['worst_species']} {share(row['worst_apcer'])} | {left_out} |"
+            f"{row['worst_species']} {share(row['worst_apcer'])} | {left_out} | {row['left_out_auc']} | "
+            f"{row['known_auc']} |"
         )
     return "\n".join([*lines, ""])
 
