@@ -70,7 +70,7 @@ def turned(degrees: tuple[float, float, float]) -> Rig:
 
 
 def faces_until_drift(
-    true: Rig, believed: Rig, rng: np.random.Generator, noise_px: float, most: int = 60
+    true: Rig, believed: Rig, rng: np.random.Generator, noise_px: float, most: int = 120
 ) -> int | None:
     watch = DriftWatch(believed)
     for count in range(1, most + 1):

@@ -20,7 +20,7 @@ def rig_turned(degrees: tuple[float, float, float] = (0, 0, 0)) -> Rig:
     return Rig(cameras[0], cameras[1], turn, -turn @ np.array([45.0, 1, 0]))
 
 
-def seen(true: Rig, believed: Rig, faces: int = 40, noise_px: float = 1.5, seed: int = 0) -> Drift | None:
+def seen(true: Rig, believed: Rig, faces: int = 60, noise_px: float = 1.5, seed: int = 0) -> Drift | None:
     """What the watch thinks after faces at many places, with landmarks that are off by some pixels."""
     rng = np.random.default_rng(seed)
     watch = DriftWatch(believed)

@@ -34,12 +34,12 @@ class DriftThresholds:
 
     faces: int = 12
     """Fewest faces before anything is said; the last ``memory`` of them are used."""
-    memory: int = 60
+    memory: int = 120
     angle_deg: float = 0.2
     """Smaller turns are not reported: 2 px of rows at 600 px focal length, within what the detector was trained to
     take."""
     sigma: float = 5.0
-    """The turn must be this many times its standard error."""
+    """The turn must be this many times its standard error, and more while that rests on few faces."""
     within_rows: float = 0.25
     """Row errors beyond this share of the face's width belong to different faces and say nothing of the rig."""
 
@@ -112,10 +112,14 @@ class DriftWatch:
             scale = 1.4826 * float(np.median(size)) + 1e-9
             weights = np.minimum(1.0, 1.345 * scale / np.maximum(size, 1e-12))
         residuals = errors - designs @ turn
-        scores = np.einsum("nij,ni->nj", designs, residuals) * weights[:, None]
         inverse = np.linalg.inv(normal)
-        # The sandwich: correlated errors within a face do not make the estimate look better than it is.
-        covariance = inverse @ (scores.T @ scores) @ inverse * count / max(1, count - 2)
+        # The sandwich: correlated errors within a face do not make the estimate look better than it is. A face far to
+        # the side draws the estimate to itself, which its residuals are freed from (MacKinnon and White's HC3 for
+        # clusters: Bell and McCaffrey 2002).
+        hats = np.einsum("n,nij,jk,nlk->nil", weights, designs, inverse, designs)
+        freed = np.linalg.solve(np.eye(hats.shape[1]) - hats, residuals[:, :, None])[:, :, 0]
+        scores = np.einsum("nij,ni->nj", designs, freed) * weights[:, None]
+        covariance = inverse @ (scores.T @ scores) @ inverse
         # Equal faces, as of a picture that stands still, would look like certainty, and cannot be solved for.
         covariance += np.eye(2) * math.radians(LEAST_STANDARD_ERROR_DEG) ** 2
         spread = float(np.sqrt(np.array([points.mean(axis=0) for points, _ in self._faces]).var(axis=0).sum()))
@@ -126,7 +130,11 @@ class DriftWatch:
         significance = math.sqrt(max(0.0, float(turn @ np.linalg.solve(covariance, turn))))
         se_x, se_z = np.degrees(np.sqrt(np.diag(covariance)))
         rows = np.abs(np.median(errors, axis=1)) * self.rig.rectification.focal_px
-        drifted = angle_deg >= self.limits.angle_deg and significance >= self.limits.sigma
+        # The standard error rests on few faces itself: as likely as ``sigma`` of a known one (F with 2 and N - 2 degrees
+        # of freedom).
+        freedom = len(errors) - 2
+        chance = -0.5 * freedom * math.log1p(significance**2 / freedom)
+        drifted = angle_deg >= self.limits.angle_deg and chance <= -0.5 * self.limits.sigma**2
         return Drift(
             np.array([math.degrees(turn[0]), 0.0, math.degrees(turn[1])]),
             np.array([se_x, math.inf, se_z]),
