@@ -130,8 +130,8 @@ class DriftWatch:
         significance = math.sqrt(max(0.0, float(turn @ np.linalg.solve(covariance, turn))))
         se_x, se_z = np.degrees(np.sqrt(np.diag(covariance)))
         rows = np.abs(np.median(errors, axis=1)) * self.rig.rectification.focal_px
-        # The standard error rests on few faces itself: as likely as ``sigma`` of a known one (F with 2 and N - 2 degrees
-        # of freedom).
+        # The standard error rests on few faces itself: as unlikely as ``sigma`` of a known one (F with 2 and N - 2
+        # degrees of freedom).
         freedom = len(errors) - 2
         chance = -0.5 * freedom * math.log1p(significance**2 / freedom)
         drifted = angle_deg >= self.limits.angle_deg and chance <= -0.5 * self.limits.sigma**2
