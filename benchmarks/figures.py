@@ -20,7 +20,7 @@ BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 GRADED = (
     ("test", "Rendered, unseen subjects, instruments and rigs"),
     ("other_heads", "The same with heads of a source that was not trained on"),
-    ("judge", "Rendered by code that is not ours, scored once"),
+    ("judge", "Rendered by code that is not ours"),
 )
 """Folders below results/ as ``benchmarks/evaluate_release.py`` fills them, and what was graded there."""
 SHOWN_GROUPS = {"visible and near-infrared, up to 600 mm": "visible and near-infrared, up to 0.6 m", "spectra": ""}

@@ -163,7 +163,7 @@ def against_light(image: Image, face: Face, rng: np.random.Generator) -> Image:
     cv2.ellipse(mask, center, (round(0.65 * width), round(0.65 * height)), 0, 0, 360, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 0.03 * width)
     mask = mask if image.ndim == 2 else mask[..., None]
-    left = rng.uniform(0.0, 0.07)
+    left = rng.uniform(0.0, 0.03)
     return np.clip(image * (1.3 + (left - 1.3) * mask), 0, 255).astype(np.uint8)
 
 

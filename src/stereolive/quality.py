@@ -73,8 +73,9 @@ class QualityThresholds:
     """99th percentile of the cells, of 255, up to which a picture without structure is called dark."""
     bright: float = 235.0
     """1st percentile of the cells, of 255, from which on a picture is called saturated."""
-    dark_face: float = 16.0
-    """Median of the face, of 255, up to which no light falls on it: an outline before a window."""
+    dark_face: float = 8.0
+    """Median of the face, of 255, up to which no light falls on it: an outline before a window. From 8 to 16 training
+    and validation faces are still told from attacks, below half of the living ones are refused."""
     copy: float = 0.98
     """Correlation of both views' face region, pixel by pixel, from which on one is taken for a copy of the other."""
     outside: float = 0.08
