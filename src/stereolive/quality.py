@@ -227,6 +227,8 @@ def doubts(sighting: Sighting, info: DepthInformation, limits: QualityThresholds
         found.append(f"{view}_glare" if measures.glare(crop, view) > limits.glare else None)
         found.append(f"{view}_blurred" if measures.sharpness(crop, view) < limits.sharpness else None)
         found.append(f"{view}_banding" if measures.banding(image) > limits.banding else None)
+    # A screen that a near-infrared lamp lights up may show no face there, and still not the darkness of a screen.
+    found.append("views_disagree" if location.matched_by == "search" else None)
     return [code for code in found if code is not None]
 
 

@@ -182,7 +182,7 @@ def test_other_cameras_leave_infrared_grey_and_skin_its_colour() -> None:
     changed, recoloured = (other_cameras(views, torch.Generator().manual_seed(1)) for views in (grey, coloured))
     assert changed.shape == grey.shape and float(changed.min()) >= 0 and float(changed.max()) <= 2
     spread = changed.std(1).amax((1, 2))
-    assert 0.7 < float((spread < 1e-5).float().mean()) < 1  # noise is all that may be coloured
+    assert float(spread.max()) < 1e-5
     ratio = recoloured[:, 2].mean((1, 2)) / recoloured[:, 0].mean((1, 2)) / (1.2 / 0.7)
     assert 0.02 < float(ratio.log().std()) < 0.25
 
