@@ -106,7 +106,8 @@ def build_screen(kit: Kit) -> Built:
         parts += held(kit, outer, thick)
     shift = np.array([-origin[0], -origin[1], 0.0])
     parts = [replace(part, mesh=posed(part.mesh, np.eye(3), shift)) for part in parts]
-    if kit.species != "replay_monitor" and kit.rng.random() < 0.3:
+    # Beside a phone the living face would be the larger one, and be judged in its place.
+    if kit.species == "replay_tablet" and kit.rng.random() < 0.3:
         parts += person_behind(
             kit, kit.rng.uniform(120, 400), np.array([kit.rng.normal(0, 120), kit.rng.normal(0, 60), 0])
         )
