@@ -306,7 +306,9 @@ def test_two_processes_train_one_model(crop_folder: Path, tmp_path: Path) -> Non
     out = tmp_path / "model"
     script = tmp_path / "process.py"
     script.write_text(_PROCESS.format(here=str(Path(__file__).parent), out=str(out), crops=str(crop_folder)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    # As --standalone, which asks for the address of "localhost": a bare system may not know it.
+    here = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *here, "--nproc-per-node", "2", str(script)]
     source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
