@@ -177,6 +177,7 @@ def main() -> None:
     known = {(entry["group"], entry["variant"], str(entry["steps"]), str(entry["seed"])) for entry in done}
     stage = LivenessStage(steps=arguments.steps, learning_rate=3e-3, average_decay=0.99)
     where = machine("auto", 0)
+    whole = arguments.work / "ablation" / f"everything-{arguments.steps}-{arguments.seed}.npy"
     for number, variant in enumerate(variants(crops.rows)):
         if arguments.only and variant.group not in arguments.only:
             continue
@@ -184,7 +185,6 @@ def main() -> None:
             continue
         aside = arguments.work / "ablation" / f"{number:03d}-{arguments.steps}-{arguments.seed}"
         config = TrainConfig(Path("unused"), out=aside / "model", seed=arguments.seed, liveness=stage)
-        whole = arguments.work / "ablation" / f"everything-{arguments.steps}-{arguments.seed}.npy"
         done.append(measured(variant, crops.rows, inputs, config, where, whole))
         print(done[-1], flush=True)
         write_rows(arguments.out, done, COLUMNS)

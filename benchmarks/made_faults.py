@@ -146,25 +146,23 @@ def banded(image: Image, face: Face, rng: np.random.Generator) -> Image:
     return np.clip(image * gain, 0, 255).astype(np.uint8)
 
 
-def glaring(image: Image, face: Face, rng: np.random.Generator) -> Image:
+def _ellipse(image: Image, face: Face, reach: float, softness: float) -> Image:
+    """1 in an ellipse around the face's middle whose radii are ``reach`` of its box, 0 outside, to be multiplied."""
     x, y, width, height = face.box
     mask = np.zeros(image.shape[:2], np.float32)
     center = (round(x + width / 2), round(y + height / 2))
-    cv2.ellipse(mask, center, (round(0.42 * width), round(0.42 * height)), 0, 0, 360, 1.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), 0.05 * width)
-    mask = mask if image.ndim == 2 else mask[..., None]
-    return np.clip(image + 400 * mask, 0, 255).astype(np.uint8)
+    cv2.ellipse(mask, center, (round(reach * width), round(reach * height)), 0, 0, 360, 1.0, -1)
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), softness * width), np.float32)
+    return mask if image.ndim == 2 else mask[..., None]
+
+
+def glaring(image: Image, face: Face, rng: np.random.Generator) -> Image:
+    return np.clip(image + 400 * _ellipse(image, face, 0.42, 0.05), 0, 255).astype(np.uint8)
 
 
 def against_light(image: Image, face: Face, rng: np.random.Generator) -> Image:
-    x, y, width, height = face.box
-    mask = np.zeros(image.shape[:2], np.float32)
-    center = (round(x + width / 2), round(y + height / 2))
-    cv2.ellipse(mask, center, (round(0.65 * width), round(0.65 * height)), 0, 0, 360, 1.0, -1)
-    mask = cv2.GaussianBlur(mask, (0, 0), 0.03 * width)
-    mask = mask if image.ndim == 2 else mask[..., None]
     left = rng.uniform(0.0, 0.03)
-    return np.clip(image * (1.3 + (left - 1.3) * mask), 0, 255).astype(np.uint8)
+    return np.clip(image * (1.3 + (left - 1.3) * _ellipse(image, face, 0.65, 0.03)), 0, 255).astype(np.uint8)
 
 
 def far_away(image: Image, face: Face, rng: np.random.Generator) -> Image:

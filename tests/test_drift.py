@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stereolive.drift import Drift, DriftWatch, refined
+from stereolive.drift import Drift, DriftThresholds, DriftWatch, refined
 from stereolive.rig import Camera, Rig
 from stereolive.types import Face
 
@@ -67,3 +67,14 @@ def test_wrong_matches_do_not_make_a_drift() -> None:
     for _ in range(20):
         watch.add(face, other)
     assert watch.estimate() is None
+
+
+def test_a_limit_of_two_faces_is_answered_too() -> None:
+    rig = rig_turned()
+    watch = DriftWatch(rig, DriftThresholds(faces=2))
+    for x in (-60.0, 60.0):
+        marks = rig.first.project(FACE_MM + np.array([x, 0, 500]))
+        face = Face((300, 200, 80, 100), marks, 0.99)
+        watch.add(face, face)
+    drift = watch.estimate()
+    assert drift is not None and not drift.drifted

@@ -132,7 +132,7 @@ class DriftWatch:
         rows = np.abs(np.median(errors, axis=1)) * self.rig.rectification.focal_px
         # The standard error rests on few faces itself: as unlikely as ``sigma`` of a known one (F with 2 and N - 2
         # degrees of freedom).
-        freedom = len(errors) - 2
+        freedom = max(1, len(errors) - 2)
         chance = -0.5 * freedom * math.log1p(significance**2 / freedom)
         drifted = angle_deg >= self.limits.angle_deg and chance <= -0.5 * self.limits.sigma**2
         return Drift(

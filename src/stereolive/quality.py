@@ -153,21 +153,18 @@ def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str 
     """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise."""
     if measures.has_swapped_bytes(image):
         return f"{view}_broken"
-    cells = measures.cells(image)
-    structure = measures.structure(cells)
-    low, high = np.percentile(cells, (1, 99))
-    if low >= limits.bright:
-        return f"{view}_saturated"
-    if structure >= limits.structure and float(cells.std()) >= limits.spread:
-        return None
-    return f"{view}_too_dark" if high <= limits.dark else f"{view}_no_signal"
+    return _cells_fault(measures.cells(image), view, limits)
 
 
 def crop_fault(crop: FaceCrop, view: View, limits: QualityThresholds) -> str | None:
     """The same for the face and its surroundings alone, where the rest of the picture may be lit."""
     cells = cv2.resize(as_grey(getattr(crop, view)), (48, 48), interpolation=cv2.INTER_AREA).astype(np.float32)
-    if float(np.median(cells[face_ellipse(48)])) <= limits.dark_face:
+    if float(np.median(cells[face_ellipse(len(cells))])) <= limits.dark_face:
         return f"{view}_too_dark"
+    return _cells_fault(cells, view, limits)
+
+
+def _cells_fault(cells: NDArray[np.float32], view: View, limits: QualityThresholds) -> str | None:
     low, high = np.percentile(cells, (1, 99))
     if low >= limits.bright:
         return f"{view}_saturated"
