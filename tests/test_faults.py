@@ -76,6 +76,7 @@ def test_the_face_itself_passes(base: Base, credulous: LivenessDetector) -> None
             {"second_too_dark", "views_disagree", "at_border"},
         ),  # carried over, it may land anywhere
         ("first_taken_later", {"views_disagree"}),
+        ("second_mirrored", {"views_disagree"}),
         ("far_away", {"too_far", "no_face"}),
         ("at_border", {"at_border", "no_face"}),
         ("two_people", {"several_faces"}),

@@ -12,7 +12,7 @@ from stereolive.depth import depth_information
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
 from stereolive.faces import Sighting, cut, locate
-from stereolive.measures import block_seam, mismatch_px
+from stereolive.measures import banding, block_seam, chroma_seam, mirror_gain, mismatch_px
 from stereolive.quality import (
     ADVICE,
     QualityThresholds,
@@ -188,3 +188,38 @@ def test_a_level_that_shifts_where_blocks_meet_is_seen(channel: int | None) -> N
     shifted[200:, :, slice(None) if channel is None else channel] -= 6
     assert block_seam(np.clip(shifted, 0, 255).astype(np.uint8)) > limit
     assert block_seam(np.zeros((16, 16), np.uint8)) < limit
+
+
+def test_a_colour_that_shifts_where_blocks_meet_is_seen_though_a_decoder_smooths_it() -> None:
+    random = np.random.default_rng(0)
+    grey = cv2.GaussianBlur(random.uniform(60, 200, (480, 640)).astype(np.float32), (0, 0), 9)
+    whole = cv2.cvtColor(np.clip((grey - grey.mean()) * 8 + 120, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+    assert chroma_seam(whole) < LIMITS.chroma_seam
+    planes = cv2.cvtColor(whole, cv2.COLOR_BGR2YCrCb)
+    planes[208:, :, 1] += 12
+    planes[207, :, 1] += 3
+    planes[208, :, 1] -= 3
+    shifted = cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR)
+    assert block_seam(shifted) < LIMITS.block_seam and chroma_seam(shifted) > LIMITS.chroma_seam
+    assert chroma_seam(shifted[..., 0]) == 0.0  # near-infrared has no colour
+
+
+def test_bands_are_seen_before_a_dark_room() -> None:
+    random = np.random.default_rng(0)
+    lit = np.zeros((480, 640))
+    lit[:, 200:460] = 90
+    bands = 1 + 0.25 * np.sin(np.arange(480) / 480 * 2 * np.pi * 9)[:, None]
+    noise = random.normal(0, 2, lit.shape)
+    even, banded = (np.clip(light + noise, 0, 255).astype(np.uint8) for light in (lit, lit * bands))
+    assert banding(even) < LIMITS.banding < banding(banded)
+
+
+@pytest.mark.parametrize("lamp", [1, -1])
+def test_a_mirrored_view_is_told_by_the_room(lamp: int) -> None:
+    """Also where another lamp turns bright edges into dark ones."""
+    first = scene(1)
+    second = np.roll(first, -20, axis=1)
+    second = second if lamp > 0 else (255 - second).astype(np.uint8)
+    assert mirror_gain(first, second, rig()) < 0 < LIMITS.mirrored
+    assert mirror_gain(first, np.ascontiguousarray(second[:, ::-1]), rig()) > LIMITS.mirrored
+    assert mirror_gain(np.full_like(first, 90), np.full_like(second, 20), rig()) <= LIMITS.mirrored

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import cv2
@@ -17,6 +18,10 @@ from stereolive.types import Face, FaceCrop, ImageArray, Location
 View = Literal["first", "second"]
 STRIPS = 8
 """Side by side, in which ``banding`` looks for the same wave; a divisor of the width of ``cells``."""
+NEAREST_MM = 300.0
+"""Of what ``mirror_gain`` compares."""
+DARK_STRIP = 6.0
+"""Of 255: in strips of less than this, median, nothing is looked for, as long as half of the strips are left."""
 CONSTANT_SD = 0.5
 """Values of a line that differ by less, of 255, come from a dead line: light and noise differ by more."""
 
@@ -112,17 +117,23 @@ def banding(image: ImageArray) -> float:
 
     Bands of light have one phase and one contrast everywhere; what goes across in a room, shelves or collars, does not
     go on over the face before it. So of the wave that strips side by side have in common (their median), that part
-    counts which every strip has.
+    counts which every strip has, or half of that which all but one have.
     """
     grey = cells(image)
     rows = len(grey)
     # Light multiplies, so bands have one size in the logarithm.
-    profiles = np.median(np.log(grey + 2.0).reshape(rows, STRIPS, -1), axis=2)
+    strips = grey.reshape(rows, STRIPS, -1)
+    brightness = np.median(strips, axis=(0, 2))
+    # Light shows no bands where there is none.
+    lit = brightness >= min(DARK_STRIP, np.sort(brightness)[-STRIPS // 2])
+    # Light multiplies, so bands have one size in the logarithm.
+    profiles = np.median(np.log(strips[:, lit] + 2.0), axis=2)
     fast = profiles - cv2.GaussianBlur(profiles, (1, 37), 0, sigmaY=6)
     waves = np.fft.rfft(fast * np.hanning(rows)[:, None], axis=0)[4 : rows // 3] * (4 / rows)
     common = np.median(waves.real, axis=1) + 1j * np.median(waves.imag, axis=1)
     direction = common / np.maximum(np.abs(common), 1e-9)
-    return max(0.0, float((waves * direction.conj()[:, None]).real.min(axis=1).max()))
+    least, second_least = np.sort((waves * direction.conj()[:, None]).real, axis=1)[:, :2].max(axis=0)
+    return float(max(0.0, least, 0.5 * second_least))
 
 
 def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:
@@ -161,6 +172,58 @@ def block_seam(image: ImageArray) -> float:
     level = np.abs(cv2.reduce(held, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(len(steps), -1)) + 0.5
     around = np.maximum.reduce([level[:-4], level[1:-3], level[3:-1], level[4:]])
     return float((level[2:-2] / around)[5::8].max())  # of these, the sixth is between rows 7 and 8
+
+
+def chroma_seam(image: ImageArray) -> float:
+    """As ``block_seam`` for colour alone, whose blocks have 16 rows where every second row of it is stored.
+
+    A decoder smooths such colour over the rows next to it, so those do not count among the rows around.
+    """
+    part = np.ascontiguousarray(as_8bit(image)[:, ::2])
+    if part.ndim == 2 or len(part) < 32:
+        return 0.0
+    colour = cv2.cvtColor(part, cv2.COLOR_BGR2YCrCb)[..., 1:]
+    steps = np.clip(cv2.subtract(colour[1:], colour[:-1], dtype=cv2.CV_16S), -16, 16)
+    level = np.abs(cv2.reduce(steps, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(len(steps), -1)) + 0.25
+    around = np.maximum.reduce([level[:-6], level[1:-5], level[5:-1], level[6:]])
+    return float((level[3:-3] / around)[12::16].max())  # of these, the thirteenth is between rows 15 and 16
+
+
+def mirror_gain(first: ImageArray, second: ImageArray, rig: Rig) -> float:
+    """How much better the edges of both pictures agree in direction (correlation, -2 to 2) once one is mirrored.
+
+    Directions, since lamps and spectra turn edges around but do not turn them away; of the whole pictures, because
+    faces are like their mirror images and rooms are not.
+    """
+    scale = 96 / max(rig.first.size)
+    width, height = (round(side * scale) for side in rig.first.size)
+    # As if all were far away. What is nearer lies up to ``farthest`` cells from there: looked for around half of it.
+    rotation = rig.rotation_second_from_first.T
+    farthest = (rotation @ rig.translation_second_from_first_mm)[:2] * (scale * rig.first.focal_px / NEAREST_MM)
+    moved = np.array([[scale, 0, -farthest[0] / 2], [0, scale, -farthest[1] / 2], [0, 0, 1]])
+    laid_on_first = moved @ rig.first.matrix @ rotation @ np.linalg.inv(rig.second.matrix)
+    across, down = (
+        min(size // 3, 3 + math.ceil(abs(way) / 2)) for size, way in zip((width, height), farthest, strict=True)
+    )
+    reference = _directions(cv2.resize(as_grey(as_8bit(first)), (width, height), interpolation=cv2.INTER_AREA))
+    # Warping takes single pixels: smooth before, as far as a cell reaches.
+    side = max(1, round(max(rig.second.size) / 96))
+    other = np.asarray(cv2.blur(as_grey(as_8bit(second)), (side, side)), np.uint8)
+    agreement = []
+    for view in (other, np.ascontiguousarray(other[:, ::-1])):
+        laid = cv2.warpPerspective(view, laid_on_first, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        middle = _directions(np.asarray(laid, np.uint8))[down : height - down, across : width - across]
+        agreement.append(float(cv2.matchTemplate(reference, middle, cv2.TM_CCOEFF_NORMED).max()))
+    return agreement[1] - agreement[0]
+
+
+def _directions(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Cosine and sine (H, W, 2) of twice the direction of every edge; less where there is hardly one."""
+    light = np.log(grey.astype(np.float32) + 4.0)
+    x, y = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
+    size = np.hypot(x, y)
+    weight = 1.0 / (size + 0.05 * float(size.mean()) + 0.02)
+    return np.ascontiguousarray(np.stack([(x * x - y * y) * weight, 2 * x * y * weight], axis=2), np.float32)
 
 
 def dead_lines(image: ImageArray, box: tuple[float, float, float, float]) -> float:

@@ -47,15 +47,19 @@ FAMILIES: dict[str, Family] = {
     "I": Family((VGA, (640, 400)), None, (480, 720), 0.03, (20, 65), (-35, 35), 2.0, 0.08, ("near_infrared",) * 2),
     "J": Family((VGA, (1280, 720)), (VGA,), (540, 760), 0.1, (20, 60), (-10, 10), 1.0, 0.05),
     "K": Family((VGA,), None, (540, 760), 0.05, (30, 70), (-10, 10), 1.5, 0.05, ("visible", "visible")),
+    "L": Family(
+        (VGA, (480, 640), (640, 400), (800, 600)), (VGA, (480, 640)), (440, 900), 0.15, (20, 75), (-100, 30), 2.0, 0.08,
+        ("near_infrared", "near_infrared"),
+    ),
 }  # fmt: skip
 """Named for splitting: a test rig comes from a family that training never saw."""
 
 SPLIT_FAMILIES: dict[str, tuple[str, ...]] = {
-    "train": ("A", "B", "C", "E", "F", "G", "J", "K"),
-    "validation": ("A", "B", "C", "E", "F", "G", "J"),
+    "train": ("A", "B", "C", "E", "F", "G", "J", "K", "L"),
+    "validation": ("A", "B", "C", "E", "F", "G", "J", "L"),
     "test": ("D", "H", "I"),
 }
-FAMILY_SHARES = {"A": 4, "B": 3, "C": 3, "D": 4, "E": 3, "F": 3, "G": 2, "H": 4, "I": 2, "J": 0.6, "K": 0.6}
+FAMILY_SHARES = {"A": 4, "B": 3, "C": 3, "D": 4, "E": 3, "F": 3, "G": 2, "H": 4, "I": 2, "J": 0.6, "K": 0.6, "L": 2}
 
 
 def _rotation(degrees: NDArray[np.floating]) -> NDArray[np.float64]:
