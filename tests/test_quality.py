@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from stereolive.measures import banding, block_seam, chroma_seam, mirror_gain, m
 from stereolive.quality import (
     ADVICE,
     QualityThresholds,
+    blinding_fault,
     crop_fault,
     doubts,
     limits_from_json,
@@ -150,6 +152,16 @@ def test_a_face_in_the_dark_of_a_lit_room(view: str) -> None:
     other = "second" if view == "first" else "first"
     assert crop_fault(crop, "first" if view == "first" else "second", LIMITS) == f"{view}_too_dark"
     assert crop_fault(crop, "second" if view == "first" else "first", LIMITS) is None, other
+
+
+def test_an_outline_before_a_window_is_too_dark_where_only_the_other_view_shows_a_face() -> None:
+    first, second = scene(1), scene(2)
+    first[100:380, 150:500] //= 8
+    for faces_first, expected in (([FACE], None), ([], "first_too_dark")):
+        location = locate(first, second, rig(), faces_first, [PARTNER])
+        assert location is not None
+        crop = replace(cut(first, second, rig(), location, 128), first_spectrum="visible")
+        assert blinding_fault(crop, location, LIMITS) == expected
 
 
 def test_a_model_s_manifest_may_carry_its_own_limits() -> None:

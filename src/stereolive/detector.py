@@ -111,7 +111,7 @@ class LivenessDetector:
         if fault or location is None:
             return no_response(fault or "no_face", location)
         crop = cut(first, second, rig, location, self.model.crop_size)
-        fault = quality.blinding_fault(crop, self.limits)
+        fault = quality.blinding_fault(crop, location, self.limits)
         if fault:
             return no_response(fault, location)
         clock.lap("rectify")

@@ -205,7 +205,8 @@ def mirror_gain(first: ImageArray, second: ImageArray, rig: Rig) -> float:
     across, down = (
         min(size // 3, 3 + math.ceil(abs(way) / 2)) for size, way in zip((width, height), farthest, strict=True)
     )
-    reference = _directions(cv2.resize(as_grey(as_8bit(first)), (width, height), interpolation=cv2.INTER_AREA))
+    small = cv2.resize(as_grey(as_8bit(first)), (width, height), interpolation=cv2.INTER_AREA)
+    reference = _directions(np.asarray(small, np.uint8))
     # Warping takes single pixels: smooth before, as far as a cell reaches.
     side = max(1, round(max(rig.second.size) / 96))
     other = np.asarray(cv2.blur(as_grey(as_8bit(second)), (side, side)), np.uint8)

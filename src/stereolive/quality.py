@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import cv2
@@ -76,6 +76,9 @@ class QualityThresholds:
     dark_face: float = 8.0
     """Median of the face, of 255, up to which no light falls on it: an outline before a window. From 8 to 16 training
     and validation faces are still told from attacks, below half of the living ones are refused."""
+    dark_unseen_face: float = 32.0
+    """The same where no face is found, though the other view shows one: of the training pairs below it a third are
+    living faces, whose outline it is; above it one in thirty."""
     copy: float = 0.98
     """Correlation of both views' face region, pixel by pixel, from which on one is taken for a copy of the other."""
     outside: float = 0.08
@@ -178,16 +181,20 @@ def _cells_fault(cells: NDArray[np.float32], view: View, limits: QualityThreshol
     return f"{view}_too_dark" if high <= limits.dark else f"{view}_no_signal"
 
 
-def blinding_fault(crop: FaceCrop, limits: QualityThresholds) -> str | None:
+def blinding_fault(crop: FaceCrop, location: Location, limits: QualityThresholds) -> str | None:
     """The fault of a visible-light sensor that sees nothing where the face is: no light falls on it, so no depth can be
-    had.
+    had. Where it shows no face that the other view shows, that takes less darkness.
 
     A near-infrared sensor with its own illumination that sees nothing there is another matter: that is what a screen
     looks like.
     """
-    views: tuple[tuple[View, str], ...] = (("first", crop.first_spectrum), ("second", crop.second_spectrum))
-    for view, spectrum in views:
-        if spectrum == "visible" and (fault := crop_fault(crop, view, limits)):
+    views: tuple[tuple[View, str, Face | None], ...] = (
+        ("first", crop.first_spectrum, location.face_first),
+        ("second", crop.second_spectrum, location.face_second),
+    )
+    searched = replace(limits, dark_face=limits.dark_unseen_face) if location.matched_by == "search" else limits
+    for view, spectrum, face in views:
+        if spectrum == "visible" and (fault := crop_fault(crop, view, limits if face else searched)):
             return fault
     return None
 
@@ -223,9 +230,13 @@ def doubts(sighting: Sighting, info: DepthInformation, limits: QualityThresholds
         "turned_away" if _turned_away(location, limits) else None,
     ]
     outlines = _outlines(rig, location)
-    views: tuple[tuple[View, ImageArray], ...] = (("first", sighting.first), ("second", sighting.second))
-    for view, image in views:
-        found.append(crop_fault(crop, view, limits))
+    views: tuple[tuple[View, ImageArray, str], ...] = (
+        ("first", sighting.first, crop.first_spectrum),
+        ("second", sighting.second, crop.second_spectrum),
+    )
+    for view, image, spectrum in views:
+        if spectrum != "visible":  # else it would have ended as a blinding fault
+            found.append(crop_fault(crop, view, limits))
         found.append(f"{view}_broken" if _is_broken(image, outlines[view], limits) else None)
         found.append(f"{view}_glare" if measures.glare(crop, view) > limits.glare else None)
         found.append(f"{view}_blurred" if measures.sharpness(crop, view) < limits.sharpness else None)

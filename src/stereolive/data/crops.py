@@ -301,7 +301,7 @@ def _cut_presentation(
         view_fault(first, "first", limits),
         view_fault(second, "second", limits),
         pair_fault(sighting, limits) if entry.rig else None,
-        blinding_fault(crop, limits),
+        blinding_fault(crop, location, limits),
     )
     return crop, disparity, surface, location.matched_by, next((fault for fault in faults if fault), "")
 
