@@ -28,9 +28,6 @@ from stereolive.train.weights import Weights
 
 DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
-ERASED_SHARE = 0.3
-"""Of the training presentations that lack the depth or one of the views, each as often."""
-MEASURED = ("relative_depth", "depth_sd", "disparity_sd")
 
 
 @dataclass(frozen=True)
@@ -245,19 +242,7 @@ def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator
 
     height, width = views.shape[2:]
     by_sensor = laid_anew(views).reshape(2 * count, 3, height, width)
-    views = other_cameras(by_sensor, draw).reshape(count, 6, height, width)
-    return *erased(maps, views, draw), shares
-
-
-def erased(maps: Tensor, views: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Some of them without the depth or without one of the views, so that what is learned from each does not lean on
-    the one that is learned from fastest (modal feature erasing: Shen, Huang and Tong, "FaceBagNet", 2019)."""
-    lacking = (torch.rand(len(maps), generator=draw) / ERASED_SHARE * 3).long()  # 3 and more: nothing is lacking
-    depth = [LIVENESS_MAPS.index(name) for name in MEASURED]
-    maps[(lacking == 0).nonzero(), depth] = 0.0
-    views[lacking == 1, :3] = 0.0
-    views[lacking == 2, 3:] = 0.0
-    return maps, views
+    return maps, other_cameras(by_sensor, draw).reshape(count, 6, height, width), shares
 
 
 def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
