@@ -28,6 +28,8 @@ from stereolive.train.weights import Weights
 
 DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
+GRAINED_SHARE, GRAIN = 0.15, 0.05
+"""How many presentations get a coarser surface, and the standard deviation of its contrast's."""
 
 
 @dataclass(frozen=True)
@@ -241,8 +243,21 @@ def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator
     maps[:, deviations] = maps[:, deviations] * normal(0.12).exp()
 
     height, width = views.shape[2:]
-    by_sensor = laid_anew(views).reshape(2 * count, 3, height, width)
+    by_sensor = grained(laid_anew(views), draw).reshape(2 * count, 3, height, width)
     return maps, other_cameras(by_sensor, draw).reshape(count, 6, height, width), shares
+
+
+def grained(views: Tensor, draw: torch.Generator) -> Tensor:
+    """Views (B, 6, S, S), some of them of a coarser surface, as other people's skin and other renderers' has it: spots
+    of a few pixels that both sensors see in one place, each as strongly as it does."""
+    count, _, height, width = views.shape
+    chosen = (torch.rand(count, generator=draw) < GRAINED_SHARE).nonzero()[:, 0]
+    spot_px = int(torch.randint(2, 6, (1,), generator=draw))
+    grain = _normal(count, draw, 1.0, 1, height // spot_px, width // spot_px)[chosen]
+    grain = functional.interpolate(grain, (height, width), mode="bilinear", align_corners=True)
+    by_sensor = _normal(count, draw, GRAIN, 2, 1, 1)[chosen].abs().repeat_interleave(3, 1)
+    views[chosen] = views[chosen] * (by_sensor * grain).exp()
+    return views
 
 
 def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
