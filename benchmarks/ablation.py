@@ -14,6 +14,9 @@ was seen, though the subjects were, as living faces. ``left_out_auc`` and ``know
 what was left out (and, where there is no living face among them, of all living ones): by this model, and by the first
 row's, which has learned from such. The depth network has seen all of it; that it matters little is shown by retraining
 it, not here.
+
+The group ``stages`` goes on from the finished model, at full resolution: the liveness model trained on by itself, and
+both networks together, for the same number of small steps over the same number of presentations.
 """
 
 from __future__ import annotations
@@ -26,19 +29,27 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stereolive.data.crops import CropRow, Crops
 from stereolive.data.manifest import BONA_FIDE, write_rows
-from stereolive.store import DEPTH_FILE
-from stereolive.train.cache import Items, LivenessInputs, cache_folder
-from stereolive.train.config import LivenessStage, TrainConfig
-from stereolive.train.liveness_stage import logits_of, train_liveness
+from stereolive.nets.depth import DepthNetwork
+from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
+from stereolive.runtime import Network
+from stereolive.store import DEPTH_FILE, Model
+from stereolive.train.cache import Items, LivenessInputs, Variation, cache_folder, seen_through
+from stereolive.train.config import JointStage, LivenessStage, TrainConfig
+from stereolive.train.export import export_depth
+from stereolive.train.joint_stage import train_jointly
+from stereolive.train.liveness_stage import kind_numbers, logits_of, train_liveness
 from stereolive.train.loop import Log, Machine, machine
 from stereolive.train.split import split
 from stereolive.train.threshold import area_under_curve, rates_at, threshold_for_bpcer
+from stereolive.train.weights import Weights
 
 BPCER = 0.02
+STAGE_STEPS = 150
 GEOMETRY = ("relative_depth", "inside", "side", "distance")
 UNCERTAINTY = ("depth_sd", "disparity_sd")
 VIEWS = {
@@ -107,6 +118,38 @@ def variants(rows: list[CropRow]) -> Iterator[Variant]:
         )
 
 
+def judged(
+    variant: Variant,
+    rows: Sequence[CropRow],
+    trained_on: int,
+    validation: Sequence[int],
+    logits: NDArray[np.float64],
+    steps: int,
+    seed: int,
+) -> tuple[float, dict[str, object]]:
+    """The threshold, and the columns of a row that every variant has."""
+    scores = 1 / (1 + np.exp(-logits))
+    species = [rows[index].species for index in validation]
+    genuine = np.array([kind == BONA_FIDE for kind in species])
+    threshold = threshold_for_bpcer(scores[genuine], BPCER)
+    bpcer, apcer = rates_at(scores, species, threshold)
+    worst = max(apcer, key=lambda kind: apcer[kind])
+    return threshold, {
+        "group": variant.group,
+        "variant": variant.name,
+        "steps": steps,
+        "seed": seed,
+        "trained_on": trained_on,
+        "validation_attacks": int((~genuine).sum()),
+        "validation_bona_fide": int(genuine.sum()),
+        "auc": f"{area_under_curve(scores[genuine], scores[~genuine]):.4f}",
+        "bpcer": f"{bpcer:.4f}",
+        "apcer": f"{float((scores[~genuine] >= threshold).mean()):.4f}",
+        "worst_apcer": f"{apcer[worst]:.4f}",
+        "worst_species": worst,
+    }
+
+
 def measured(
     variant: Variant, rows: list[CropRow], inputs: LivenessInputs, config: TrainConfig, where: Machine, whole: Path
 ) -> dict[str, object]:
@@ -124,26 +167,7 @@ def measured(
     logits = logits_of(network, inputs, validation, where)
     if not variant.channels and not left_out:
         np.save(whole, logits)
-    scores = 1 / (1 + np.exp(-logits))
-    species = [rows[index].species for index in validation]
-    genuine = np.array([kind == BONA_FIDE for kind in species])
-    threshold = threshold_for_bpcer(scores[genuine], BPCER)
-    bpcer, apcer = rates_at(scores, species, threshold)
-    worst = max(apcer, key=lambda kind: apcer[kind])
-    result: dict[str, object] = {
-        "group": variant.group,
-        "variant": variant.name,
-        "steps": config.liveness.steps,
-        "seed": config.seed,
-        "trained_on": len(train),
-        "validation_attacks": int((~genuine).sum()),
-        "validation_bona_fide": int(genuine.sum()),
-        "auc": f"{area_under_curve(scores[genuine], scores[~genuine]):.4f}",
-        "bpcer": f"{bpcer:.4f}",
-        "apcer": f"{float((scores[~genuine] >= threshold).mean()):.4f}",
-        "worst_apcer": f"{apcer[worst]:.4f}",
-        "worst_species": worst,
-    }
+    threshold, result = judged(variant, rows, len(train), validation, logits, config.liveness.steps, config.seed)
     if left_out:
         accepted: NDArray[np.bool_] = 1 / (1 + np.exp(-logits_of(network, inputs, left_out, where))) >= threshold
         living = np.array([rows[index].species == BONA_FIDE for index in left_out])
@@ -153,10 +177,48 @@ def measured(
         if living.any():
             result["left_out_bpcer"] = f"{float((~accepted[living]).mean()):.4f}"
         aside = np.array([variant.left_out(rows[index]) for index in validation])
-        judged = aside if (aside & genuine).any() else aside | genuine
+        genuine = np.array([rows[index].species == BONA_FIDE for index in validation])
+        looked_at = aside if (aside & genuine).any() else aside | genuine
         for name, values in (("left_out_auc", logits), ("known_auc", np.load(whole) if whole.exists() else None)):
-            if values is not None and (judged & ~genuine).any():
-                result[name] = f"{area_under_curve(values[judged & genuine], values[judged & ~genuine]):.4f}"
+            if values is not None and (looked_at & ~genuine).any():
+                result[name] = f"{area_under_curve(values[looked_at & genuine], values[looked_at & ~genuine]):.4f}"
+    return result
+
+
+STAGES = ("the finished model", "liveness alone, trained on", "both networks, trained on")
+
+
+def gone_on(name: str, crops: Crops, work: Path, config: TrainConfig, where: Machine) -> dict[str, object]:
+    """A row of the group ``stages``."""
+    model = Model.load(str(work).removesuffix(".work"))
+    start = Weights.of_model(model.folder)
+    rows = crops.rows
+    sides = split(rows, config.validation_share, config.seed)
+    train, validation = ([index for index in sides[side] if not rows[index].fault] for side in ("train", "validation"))
+    config.work.mkdir(parents=True, exist_ok=True)
+    log = Log(config.work / "metrics.jsonl", where)
+    inputs = LivenessInputs(crops, cache_folder(work, work / DEPTH_FILE))
+    if name == STAGES[1]:
+        network = train_liveness(rows, inputs, train, validation, config, where, log, start)
+        logits = logits_of(network, inputs, validation, where)
+    else:
+        kinds = kind_numbers(rows, train)
+        liveness = LivenessTraining(LivenessNetwork(len(kinds), width=config.liveness.width))
+        start.start_liveness(liveness, list(kinds))
+        depth = DepthNetwork(config.depth.width, config.depth.max_shift)
+        start.start_depth(depth)
+        network = liveness.network
+        if name == STAGES[2]:
+            calibrated = [index for index in train if not rows[index].is_registered]
+            depth, network = train_jointly(crops, calibrated, depth, network, config, where, log)
+        export_depth(depth, config.work / DEPTH_FILE, config.crop_px)
+        changed = Network(config.work / DEPTH_FILE)
+        network.eval()
+        seen = [seen_through(changed, crops, index, config.crop_px, Variation()) for index in validation]
+        with torch.no_grad():
+            answers = [network(*(torch.from_numpy(planes)[None].float() for planes in item)) for item in seen]
+        logits = torch.cat(answers).double().numpy()
+    _, result = judged(Variant("stages", name), rows, len(train), validation, logits, config.joint.steps, config.seed)
     return result
 
 
@@ -169,7 +231,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of groups")
     arguments = parser.parse_args()
     crops = Crops(arguments.work / "crops")
-    inputs = HalfInputs(crops, cache_folder(arguments.work, arguments.work / DEPTH_FILE))
     done: list[dict[str, object]] = []
     if arguments.out.exists():
         with arguments.out.open(newline="") as file:
@@ -177,6 +238,7 @@ def main() -> None:
     known = {(entry["group"], entry["variant"], str(entry["steps"]), str(entry["seed"])) for entry in done}
     stage = LivenessStage(steps=arguments.steps, learning_rate=3e-3, average_decay=0.99)
     where = machine("auto", 0)
+    inputs: HalfInputs | None = None
     whole = arguments.work / "ablation" / f"everything-{arguments.steps}-{arguments.seed}.npy"
     for number, variant in enumerate(variants(crops.rows)):
         if arguments.only and variant.group not in arguments.only:
@@ -185,7 +247,22 @@ def main() -> None:
             continue
         aside = arguments.work / "ablation" / f"{number:03d}-{arguments.steps}-{arguments.seed}"
         config = TrainConfig(Path("unused"), out=aside / "model", seed=arguments.seed, liveness=stage)
+        inputs = inputs or HalfInputs(crops, cache_folder(arguments.work, arguments.work / DEPTH_FILE))
         done.append(measured(variant, crops.rows, inputs, config, where, whole))
+        print(done[-1], flush=True)
+        write_rows(arguments.out, done, COLUMNS)
+    for number, name in enumerate(STAGES):
+        if arguments.only and "stages" not in arguments.only:
+            continue
+        few = STAGE_STEPS if number else 0
+        if ("stages", name, str(few), str(arguments.seed)) in known:
+            continue
+        small = LivenessStage(steps=few, batch=8, learning_rate=5e-5, average_decay=0.99, variants=1)
+        aside = arguments.work / "ablation" / f"stage-{number}-{few}-{arguments.seed}"
+        config = TrainConfig(
+            Path("unused"), out=aside / "model", seed=arguments.seed, liveness=small, joint=JointStage(steps=few)
+        )
+        done.append(gone_on(name, crops, arguments.work, config, where))
         print(done[-1], flush=True)
         write_rows(arguments.out, done, COLUMNS)
 

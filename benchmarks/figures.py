@@ -197,6 +197,7 @@ def ablation(results: Path) -> str:
         "at half resolution, each time without something;",
         "`benchmarks/ablation.py` says what the columns count. The depth network has seen what is left out.",
         "The last two columns: AUC over what was left out, and that of the first row's model, which learned from it.",
+        "The group `stages` goes on from the finished model instead, at full resolution and for few, small steps.",
         "",
         "| | | trained on | AUC | APCER | worst species | left out: accepted | left out: AUC | known: AUC |",
         "|---|---|---|---|---|---|---|---|---|",
