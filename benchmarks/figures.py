@@ -162,6 +162,10 @@ def details(results: Path, folder: str, what: str) -> str:
             for group, rates in sorted(skin.items())
         ]
         lines.append("")
+    reliability = found.get("reliability")
+    if reliability:
+        apart = 100 * reliability["expected_error"]
+        lines += [f"Scores as probabilities: {apart:.1f} points apart from the shares in the mean (report).", ""]
     if measured is not None:
         lines += [
             "| depth over the face, by | n | median | 90th percentile | StereoSGBM's | within its 90 % interval |",

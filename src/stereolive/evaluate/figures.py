@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,6 +208,32 @@ def histogram_figure(groups: Mapping[str, FloatArray], threshold: float | None, 
         parts += [_line(x, bottom - gap, x, bottom - gap + 4, INK), _text(x, bottom + 10, f"{tick:.3g}", "middle")]
     parts.append(_text(left + width / 2, bottom + 26, "score (higher: more likely bona fide)", "middle"))
     return _svg(left + width + 90, bottom + 34, parts, "Score histograms")
+
+
+def reliability_figure(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Share of bona fide presentations by score, with intervals, against the diagonal where both are equal; under each
+    bin how many presentations it holds."""
+    left, top, side = 58, 12, 300
+    parts = [
+        _text(left + side / 2, top + side + 52, "score", "middle"),
+        _text(14, top + side / 2, "bona fide among as many attacks, %", "middle", rotate=-90),
+    ]
+    for tick in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        x, y = left + tick * side, top + (1 - tick) * side
+        parts += [_line(x, top, x, top + side, GRID), _line(left, y, left + side, y, GRID)]
+        parts += [_text(x, top + side + 16, f"{tick:g}", "middle"), _text(left - 6, y + 4, f"{100 * tick:g}", "end")]
+    parts.append(_line(left, top + side, left + side, top, FAINT, "4 3"))
+    for entry in bins:
+        middle = left + (entry["from"] + entry["to"]) / 2 * side
+        parts.append(_text(middle, top + side + 32, str(entry["bona_fide"] + entry["attacks"]), "middle"))
+        if entry["share"] is None:
+            continue
+        x = left + entry["mean_score"] * side
+        low, high = (top + (1 - end) * side for end in entry["ci95"])
+        parts.append(_line(x, low, x, high, INK, width=2))
+        parts += [_line(x - 4, end, x + 4, end, INK, width=2) for end in (low, high)]
+        parts.append(_mark("circle", x, top + (1 - entry["share"]) * side, COLOURS[0]))
+    return _svg(left + side + 20, top + side + 60, parts, "Reliability diagram")
 
 
 def shade(rate: float) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from stereolive.evaluate.bootstrap import SubjectBootstrap, auc_influence, clust
 from stereolive.evaluate.groups import USUAL, by_groups
 from stereolive.evaluate.intervals import presentations_needed, upper_bound
 from stereolive.evaluate.rates import Decisions, Rate
+from stereolive.evaluate.reliability import reliability
 from stereolive.evaluate.scores import BoolArray, ScoreTable
 from stereolive.evaluate.thresholds import Grading
 
@@ -159,7 +160,13 @@ def _curves(table: ScoreTable, subjects: NDArray[np.int64] | None) -> dict[str, 
     attacks = {name: values for name, values in scores.items() if len(values)}
     bona_fide = table.score[table.bona_fide & table.responded]
     if not len(bona_fide) or not attacks:
-        nothing: dict[str, Any] = {"bpcer_at_apcer": {}, "apcer_at_bpcer": {}, "det": {}, "auc": None}
+        nothing: dict[str, Any] = {
+            "bpcer_at_apcer": {},
+            "apcer_at_bpcer": {},
+            "det": {},
+            "auc": None,
+            "reliability": None,
+        }
         return {**nothing, "eer": {"rate": None, "note": EER_NOTE}}
     responded = table.responded
     kinds = table.bona_fide[responded]
@@ -178,6 +185,7 @@ def _curves(table: ScoreTable, subjects: NDArray[np.int64] | None) -> dict[str, 
         "auc_note": AUC_NOTE,
         "eer": {"rate": equal_rate, "threshold": finite(equal_threshold), "note": EER_NOTE},
         "det": {name: _det(bona_fide, values) for name, values in attacks.items()},
+        "reliability": reliability(bona_fide, pooled),
     }
     return result
 

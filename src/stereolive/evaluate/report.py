@@ -11,7 +11,7 @@ import numpy as np
 
 from stereolive import __version__
 from stereolive.evaluate.claims import CLAIMS, Claim
-from stereolive.evaluate.figures import det_figure, histogram_figure, interval_figure, shade
+from stereolive.evaluate.figures import det_figure, histogram_figure, interval_figure, reliability_figure, shade
 from stereolive.evaluate.groups import FEWEST_SUBJECTS, SMALLEST_GROUP
 from stereolive.evaluate.metrics import species_masks
 from stereolive.evaluate.page import counted, facts, interval_text, page, percent, table, tile, warning_box
@@ -309,6 +309,14 @@ def _curves(metrics: dict[str, Any], scores: ScoreTable) -> Iterator[str]:
         '<p class="faint">Heights are the square root of the share of a group, so that single scores can be seen;'
         " each group has its own scale.</p>"
     )
+    if metrics["reliability"]:
+        yield "<h3>As probabilities</h3>"
+        yield reliability_figure(metrics["reliability"]["bins"])
+        yield (
+            f"<p>Expected calibration error {100 * metrics['reliability']['expected_error']:.1f} points"
+            ' <span class="faint">(mean distance from the diagonal, as many attacks as bona fide presentations;'
+            " the numbers under the axis are presentations, the bars 95 % intervals).</span></p>"
+        )
 
 
 def _full_system(metrics: dict[str, Any]) -> Iterator[str]:
