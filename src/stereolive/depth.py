@@ -195,5 +195,10 @@ def _eye_distance_mm(info: DepthInformation, location: Location) -> float | None
 
 def face_ellipse(grid: int) -> NDArray[np.bool_]:
     """Which cells (G, G) of a crop's grid the face fills."""
+    return disc(grid, FACE_RADIUS)
+
+
+def disc(grid: int, radius: float) -> NDArray[np.bool_]:
+    """Cells (G, G) within ``radius`` of the crop's middle, per its side."""
     ys, xs = (np.mgrid[:grid, :grid] - (grid - 1) / 2) / grid
-    return np.asarray(xs**2 + ys**2 < FACE_RADIUS**2, np.bool_)
+    return np.asarray(xs**2 + ys**2 < radius**2, np.bool_)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stereolive.depth import face_ellipse
+from stereolive.depth import disc
 from stereolive.images import as_8bit, as_grey
 from stereolive.rig import Rig
 from stereolive.types import Face, FaceCrop, ImageArray, Location
@@ -22,6 +22,8 @@ NEAREST_MM = 300.0
 """Of what ``mirror_gain`` compares."""
 DARK_STRIP = 6.0
 """Of 255: in strips of less than this, median, nothing is looked for, as long as half of the strips are left."""
+MATCHED_RADIUS = 0.32
+"""Of the disc that ``mismatch_px`` looks at, per side of the crop: hair and what covers a face are at its rim."""
 CONSTANT_SD = 0.5
 """Values of a line that differ by less, of 255, come from a dead line: light and noise differ by more."""
 
@@ -68,13 +70,8 @@ def _steepest(slope: NDArray[np.float32]) -> float:
 
 
 def mismatch_px(disparity_sd_px: NDArray[np.floating]) -> float:
-    """Median of the standard deviation (G, G) over that half of the face (upper, lower, left or right) where it is
-    greatest."""
-    face = face_ellipse(disparity_sd_px.shape[0])
-    middle = disparity_sd_px.shape[0] // 2
-    whole, low, high = slice(None), slice(None, middle), slice(middle, None)
-    halves = (whole, low), (whole, high), (low, whole), (high, whole)
-    return max(float(np.median(disparity_sd_px[half][face[half]])) for half in halves)
+    """What three tenths of the face and what is next to it exceed in standard deviation (G, G)."""
+    return float(np.quantile(disparity_sd_px[disc(disparity_sd_px.shape[0], MATCHED_RADIUS)], 0.7))
 
 
 def _gradients(grey: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -103,9 +103,8 @@ class QualityThresholds:
     """How much better both pictures' edges may agree once one of them is mirrored (correlation): one in two hundred
     training pairs has more, and 94 in a hundred of them with one view mirrored."""
     disparity_sd_px: float = 1.6
-    """Median standard deviation of the disparity, in crop pixels, over the half of the face where it is greatest; above
-    this the views do not show the same thing, as the depth network itself says of its matches. Training sets it on
-    living faces."""
+    """Standard deviation of the disparity, in crop pixels, that three tenths of the face exceed; above this the views
+    do not show the same thing, as the depth network itself says of its matches. Training sets it on living faces."""
     features: float = 0.26
     """Structure at the eyes and at the mouth, against the whole face, in the better view; a hand before them has
     less."""

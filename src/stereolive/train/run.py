@@ -39,7 +39,7 @@ from stereolive.train.split import check_coverage, coverage_table, split, withou
 from stereolive.train.threshold import area_under_curve, operating_points, rates_at
 from stereolive.train.weights import Weights
 
-ALLOWED_UNCERTAIN = 200
+ALLOWED_UNCERTAIN = 100
 """One of so many living faces may be refused because the views do not match well enough."""
 
 
@@ -192,16 +192,20 @@ def _scores(model: Model, crops: Crops, rows: Sequence[int]) -> NDArray[np.float
 
 
 def _quality(inputs: LivenessInputs, crops: Crops, validating: Sequence[int], config: TrainConfig) -> QualityThresholds:
-    """The limits, with the depth network's uncertainty at what one of ``ALLOWED_UNCERTAIN`` living faces exceeds; where
-    no calibrated one is validated with, the limit of the model that training started from stays."""
+    """The limits, with the depth network's uncertainty at what one of ``ALLOWED_UNCERTAIN`` living faces that both
+    views show exceeds; where no calibrated one is validated with, the limit of the model that training started from
+    stays."""
     rows = ((index, crops.rows[index]) for index in validating)
-    genuine = [index for index, row in rows if row.label == BONA_FIDE and not row.is_registered]
+    genuine = [
+        index for index, row in rows if row.label == BONA_FIDE and row.matched_by != "search" and not row.is_registered
+    ]
     if not genuine:
         return QualityThresholds.from_json({} if config.init is None else Model.load(config.init).quality)
     plane = LIVENESS_MAPS.index("disparity_sd")
     maps = inputs.read(genuine, [0] * len(genuine)).maps[:, plane].astype(np.float32)
     found = [mismatch_px(sd * DISPARITY_SD_UNIT_PX) for sd in maps]
-    highest = round(float(np.quantile(found, 1 - 1 / ALLOWED_UNCERTAIN)), 3)
+    # A value that occurs: between the last two, a single outlier would set the limit.
+    highest = round(float(np.quantile(found, 1 - 1 / ALLOWED_UNCERTAIN, method="lower")), 3)
     return replace(QualityThresholds(), disparity_sd_px=highest)
 
 
