@@ -111,7 +111,8 @@ class QualityThresholds:
     features_in_each_view: float = 0.2
     """The same in the worse view, where a picture may end in the middle of the face."""
     features_of_each_eye: float = 0.4
-    """The same for the eye that has less, in the better view; a hand before half of the face hides one."""
+    """The same for the eye that has less, in the geometric mean of the views; a hand before half of the face hides
+    one."""
     landmark_to_border: float = 0.2
     """How near to the border a landmark may lie, per side of the face box: nearer ones belong to a face that is cut
     off, though the finder may draw its box inside."""
@@ -274,7 +275,7 @@ def _covered(crop: FaceCrop, location: Location, rig: Rig, limits: QualityThresh
     """Whether something hides the eyes, the mouth, or one half of the face."""
     views = measures.features(crop, location, rig)
     weakest = [min(max(around[:2]), max(around[3:])) for around in views]
-    eyes = max(min(around[:2]) for around in views)
+    eyes = min(np.exp(np.mean([np.log(around[eye] + 1e-6) for around in views])) for eye in (0, 1))
     return bool(
         max(weakest) < limits.features
         or min(weakest) < limits.features_in_each_view

@@ -18,7 +18,16 @@ from stereolive.runtime import Network
 from stereolive.train.cache import VIEW_UNIT, Variation, cache_inputs
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import Geometry, liveness_maps
-from stereolive.train.liveness_stage import BalancedSampler, augmented, cell_loss, other_cameras
+from stereolive.train.liveness_stage import (
+    UNKNOWN_KIND,
+    BalancedSampler,
+    LivenessBatch,
+    augmented,
+    cell_loss,
+    grained,
+    other_cameras,
+    with_strangers,
+)
 from stereolive.types import FaceCrop
 
 
@@ -210,3 +219,27 @@ def test_cells_answer_for_what_they_show_where_that_is_known() -> None:
     assert float(cell_loss(-right, attack, shares)) == pytest.approx(9.0, abs=0.01)
     half = torch.full((1, 12, 12), 9.0)  # the fewer cells of the patch weigh as much as the skin's
     assert float(cell_loss(half, attack, shares)) == pytest.approx(4.5, abs=0.01)
+
+
+def test_another_person_s_second_view_is_no_living_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stereolive.train.liveness_stage.STRANGERS_SHARE", 1.0)
+    maps = torch.zeros(5, len(LIVENESS_MAPS), 8, 8)
+    maps[:, LIVENESS_MAPS.index("lead_is_visible")] = torch.tensor([1.0, 1, 1, 0, 1]).view(5, 1, 1)
+    views = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 6, 16, 16).clone()
+    living = torch.tensor([1.0, 1, 0, 1, 0])
+    before = LivenessBatch(maps, views, torch.ones(5, 2, 8, 8), living, torch.arange(5))
+    after = with_strangers(before, torch.Generator().manual_seed(0))
+    # The two that are seen by sensors of the same kind change places; attacks, and the one that is alone, stay.
+    assert after.bona_fide.tolist() == [0, 0, 0, 1, 0] and after.kind.tolist() == [UNKNOWN_KIND, UNKNOWN_KIND, 2, 3, 4]
+    assert after.views[:, 3, 0, 0].tolist() == [1, 0, 2, 3, 4] and torch.equal(after.views[:, :3], views[:, :3])
+    assert after.shares.flatten(1).amax(1).tolist() == [0, 0, 1, 1, 1]
+    assert torch.equal(before.views, views) and before.bona_fide.tolist() == [1, 1, 0, 1, 0]
+
+
+def test_coarser_surfaces_have_their_spots_in_both_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stereolive.train.liveness_stage.GRAINED_SHARE", 1.0)
+    grain = grained(torch.ones(4, 6, 48, 48), torch.Generator().manual_seed(1)).log()
+    assert grain.std((2, 3)).min() > 0.0005
+    assert torch.allclose(grain[:, 0], grain[:, 2])
+    for first, second in zip(grain[:, 0].flatten(1), grain[:, 3].flatten(1), strict=True):
+        assert torch.corrcoef(torch.stack([first, second]))[0, 1] > 0.99

@@ -28,6 +28,11 @@ from stereolive.train.weights import Weights
 
 DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
+STRANGERS_SHARE = 0.05
+"""How many of the living faces get another person's second view."""
+SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
+UNKNOWN_KIND = -100
+"""What ``cross_entropy`` leaves out."""
 GRAINED_SHARE, GRAIN = 0.15, 0.05
 """How many presentations get a coarser surface, and the standard deviation of its contrast's."""
 
@@ -99,7 +104,8 @@ def train_liveness(
         bona_fide = torch.tensor([float(rows[index].label == BONA_FIDE) for index in drawn])
         kind = torch.tensor([kinds[_kind(rows[index])] for index in drawn])
         maps, views, shares = augmented(*as_tensors(items), generator(config.seed, step, 6, where.rank))
-        return LivenessBatch(maps, views, shares, bona_fide, kind)
+        batch = LivenessBatch(maps, views, shares, bona_fide, kind)
+        return with_strangers(batch, generator(config.seed, step, 7, where.rank))
 
     def loss(network: nn.Module, batch: LivenessBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         del step
@@ -145,6 +151,22 @@ def train_liveness(
     labels = np.array([rows[index].label == BONA_FIDE for index in validation])
     network.temperature.fill_(temperature(logits, labels))
     return network
+
+
+def with_strangers(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some living faces with another person's second view, of a sensor of the same kind, which is no presentation of
+    one living face: what both views show must be one thing."""
+    spectra = batch.maps[:, SPECTRA, 0, 0]
+    living = [index for index in range(len(batch.maps)) if batch.bona_fide[index] > 0.5]
+    views, bona_fide = batch.views.clone(), batch.bona_fide.clone()
+    shares, kind = batch.shares.clone(), batch.kind.clone()
+    for index in living:
+        others = [other for other in living if other != index and torch.equal(spectra[other], spectra[index])]
+        if torch.rand((), generator=draw) < STRANGERS_SHARE and others:
+            other = others[int(torch.randint(len(others), (), generator=draw))]
+            views[index, 3:] = batch.views[other, 3:]
+            bona_fide[index], shares[index], kind[index] = 0.0, 0.0, UNKNOWN_KIND
+    return LivenessBatch(batch.maps, views, shares, bona_fide, kind)
 
 
 def cell_loss(cells: Tensor, bona_fide: Tensor, shares: Tensor) -> Tensor:
