@@ -39,7 +39,7 @@ from stereolive.train.split import check_coverage, coverage_table, split, withou
 from stereolive.train.threshold import area_under_curve, operating_points, rates_at
 from stereolive.train.weights import Weights
 
-ALLOWED_UNCERTAIN = 100
+ALLOWED_UNCERTAIN = 50
 """One of so many living faces may be refused because the views do not match well enough."""
 
 
