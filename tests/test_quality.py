@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stereolive.depth import depth_information
+from stereolive.depth import Shape, depth_information
 from stereolive.errors import ModelError
 from stereolive.explain import SIGNS, UNREADABLE, explain
 from stereolive.faces import Sighting, cut, locate
@@ -120,8 +120,12 @@ def test_a_face_that_looks_away() -> None:
     assert sighting.location is not None
     sure = np.full((64, 64), 0.5, np.float32)
     info = depth_information(cut(first, second, rig(), sighting.location, 128), np.zeros((64, 64), np.float32), sure)
-    found = doubts(sighting, info, LIMITS)
+    shape = Shape(500.0, 40.0, 10.0, 4.0, 0.5, 63.0)
+    found = doubts(sighting, info, shape, LIMITS)
     assert "turned_away" in found and "views_disagree" not in found
+    # As of views that were taken one after the other while the face moved along the baseline.
+    for eye_distance_mm in (30.0, 95.0):
+        assert "views_disagree" in doubts(sighting, info, replace(shape, eye_distance_mm=eye_distance_mm), LIMITS)
 
 
 @pytest.mark.parametrize("half", [np.s_[:32], np.s_[32:], np.s_[:, :32], np.s_[:, 32:]])

@@ -87,13 +87,13 @@ class LivenessDetector:
         """The verdict with the face, the depth and the crops it rests on. Raises ImageError."""
         clock = _Clock()
         _check_sizes(first, second, rig)
-        first = as_infrared(first) if rig.first.spectrum == "near_infrared" else first
-        second = as_infrared(second) if rig.second.spectrum == "near_infrared" else second
 
         def no_response(reason: str, location: Location | None = None) -> Analysis:
             return Analysis(self._verdict("no_response", None, (reason,), location, None, clock), location)
 
         faults = quality.view_fault(first, "first", self.limits), quality.view_fault(second, "second", self.limits)
+        first = as_infrared(first) if rig.first.spectrum == "near_infrared" else first
+        second = as_infrared(second) if rig.second.spectrum == "near_infrared" else second
         clock.lap("quality")
         if any(faults):
             # Whether somebody stands there is still said, so that nobody can hide before a covered sensor.
@@ -126,7 +126,7 @@ class LivenessDetector:
         decision: Decision = "bona_fide" if score >= self.threshold else "attack"
         if decision == "bona_fide":
             # What leaves an attack recognisable may still leave too little evidence for a living face.
-            doubts = quality.doubts(sighting, info, self.limits)
+            doubts = quality.doubts(sighting, info, shape, self.limits)
             if doubts:
                 verdict = self._verdict("no_response", None, (doubts[0],), location, None, clock)
                 return Analysis(verdict, location, crop, info, shape)

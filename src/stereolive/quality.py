@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stereolive import measures
-from stereolive.depth import face_ellipse
+from stereolive.depth import Shape, face_ellipse
 from stereolive.errors import ModelError
 from stereolive.faces import Sighting
 from stereolive.images import as_8bit, as_grey
@@ -99,6 +99,9 @@ class QualityThresholds:
     """Median difference of the landmarks' rows in both rectified views, per side of the crop."""
     landmarks_apart: float = 0.06
     """Root mean square difference of the landmarks after their common shift is taken out, per side of the crop."""
+    eye_distance_mm: tuple[float, float] = (44.0, 82.0)
+    """Between the eyes of any person; outside, the views were taken apart in time while the face moved along the
+    baseline, or what stands there is no face of a person's size."""
     mirrored: float = 0.08
     """How much better both pictures' edges may agree once one of them is mirrored (correlation): one in two hundred
     training pairs has more, and 94 in a hundred of them with one view mirrored."""
@@ -158,8 +161,9 @@ def limits_from_json(kind: Callable[..., Limits], data: object, where: str) -> L
 
 
 def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str | None:
-    """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise."""
-    if measures.has_swapped_bytes(image):
+    """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise; or whose picture, as it
+    was delivered, is of swapped bytes or of colours that shift."""
+    if measures.has_swapped_bytes(image) or measures.chroma_seam(image) > limits.chroma_seam:
         return f"{view}_broken"
     return _cells_fault(measures.cells(image), view, limits)
 
@@ -216,18 +220,19 @@ def pair_fault(sighting: Sighting, limits: QualityThresholds) -> str | None:
     return None
 
 
-def doubts(sighting: Sighting, info: DepthInformation, limits: QualityThresholds) -> list[str]:
+def doubts(sighting: Sighting, info: DepthInformation, shape: Shape, limits: QualityThresholds) -> list[str]:
     """Codes of what leaves an attack recognisable, but must never end in ``bona_fide``; the gravest first."""
     crop, rig, location = info.crop, sighting.rig, sighting.location
     if location is None:
         return ["no_face"]
     found = [
+        "several_faces" if _several(sighting, limits) else None,
         _disagreement(rig, location, limits),
         "views_disagree" if measures.mismatch_px(info.disparity_sd_px) > limits.disparity_sd_px else None,
         "views_disagree" if measures.mirror_gain(sighting.first, sighting.second, rig) > limits.mirrored else None,
-        "several_faces" if _several(sighting, limits) else None,
         "face_covered" if _unsure(location, limits) or _covered(crop, location, rig, limits) else None,
         "turned_away" if _turned_away(location, limits) else None,
+        "views_disagree" if _size_is_impossible(shape, limits) else None,
     ]
     outlines = _outlines(rig, location)
     views: tuple[tuple[View, ImageArray, str], ...] = (
@@ -256,6 +261,11 @@ def _disagreement(rig: Rig, location: Location, limits: QualityThresholds) -> st
     rows = abs(float(np.median(apart[:, 1]))) / location.side_px
     shape = math.sqrt(float(((apart - np.median(apart, axis=0)) ** 2).sum(axis=1).mean())) / location.side_px
     return "views_disagree" if rows > limits.rows_apart or shape > limits.landmarks_apart else None
+
+
+def _size_is_impossible(shape: Shape, limits: QualityThresholds) -> bool:
+    low, high = limits.eye_distance_mm
+    return shape.eye_distance_mm is not None and not low <= shape.eye_distance_mm <= high
 
 
 def _several(sighting: Sighting, limits: QualityThresholds) -> bool:
@@ -291,7 +301,6 @@ def _is_broken(image: ImageArray, outline: NDArray[np.float64], limits: QualityT
         measures.seam(image, box) > limits.seam
         or measures.dead_lines(image, box) > limits.dead_lines
         or measures.block_seam(image) > limits.block_seam
-        or measures.chroma_seam(image) > limits.chroma_seam
     )
 
 
