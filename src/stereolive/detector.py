@@ -92,6 +92,7 @@ class LivenessDetector:
             return Analysis(self._verdict("no_response", None, (reason,), location, None, clock), location)
 
         faults = quality.view_fault(first, "first", self.limits), quality.view_fault(second, "second", self.limits)
+        delivered = first, second
         first = as_infrared(first) if rig.first.spectrum == "near_infrared" else first
         second = as_infrared(second) if rig.second.spectrum == "near_infrared" else second
         clock.lap("quality")
@@ -127,6 +128,7 @@ class LivenessDetector:
         if decision == "bona_fide":
             # What leaves an attack recognisable may still leave too little evidence for a living face.
             doubts = quality.doubts(sighting, info, shape, self.limits)
+            doubts += quality.delivery_doubts(*delivered, self.limits)
             if doubts:
                 verdict = self._verdict("no_response", None, (doubts[0],), location, None, clock)
                 return Analysis(verdict, location, crop, info, shape)

@@ -161,9 +161,8 @@ def limits_from_json(kind: Callable[..., Limits], data: object, where: str) -> L
 
 
 def view_fault(image: ImageArray, view: View, limits: QualityThresholds) -> str | None:
-    """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise; or whose picture, as it
-    was delivered, is of swapped bytes or of colours that shift."""
-    if measures.has_swapped_bytes(image) or measures.chroma_seam(image) > limits.chroma_seam:
+    """The code of a sensor that cannot see: covered, dark, dazzled, dead or delivering noise."""
+    if measures.has_swapped_bytes(image):
         return f"{view}_broken"
     return _cells_fault(measures.cells(image), view, limits)
 
@@ -261,6 +260,12 @@ def _disagreement(rig: Rig, location: Location, limits: QualityThresholds) -> st
     rows = abs(float(np.median(apart[:, 1]))) / location.side_px
     shape = math.sqrt(float(((apart - np.median(apart, axis=0)) ** 2).sum(axis=1).mean())) / location.side_px
     return "views_disagree" if rows > limits.rows_apart or shape > limits.landmarks_apart else None
+
+
+def delivery_doubts(first: ImageArray, second: ImageArray, limits: QualityThresholds) -> list[str]:
+    """As ``doubts``, of the pictures as they were delivered: near-infrared ones may come with colours that shift."""
+    views: tuple[tuple[View, ImageArray], ...] = (("first", first), ("second", second))
+    return [f"{view}_broken" for view, image in views if measures.chroma_seam(image) > limits.chroma_seam]
 
 
 def _size_is_impossible(shape: Shape, limits: QualityThresholds) -> bool:
