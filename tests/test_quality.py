@@ -19,6 +19,7 @@ from stereolive.quality import (
     QualityThresholds,
     blinding_fault,
     crop_fault,
+    delivery_doubts,
     doubts,
     limits_from_json,
     pair_fault,
@@ -217,7 +218,8 @@ def test_a_colour_that_shifts_where_blocks_meet_is_seen_though_a_decoder_smooths
     planes[208, :, 1] -= 3
     shifted = cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR)
     assert block_seam(shifted) < LIMITS.block_seam and chroma_seam(shifted) > LIMITS.chroma_seam
-    assert chroma_seam(shifted[..., 0]) == 0.0  # near-infrared has no colour
+    assert chroma_seam(shifted[..., 0]) == 0.0  # near-infrared has no colour, unless it is delivered with one
+    assert delivery_doubts(whole, shifted, LIMITS) == ["second_broken"]
 
 
 def test_bands_are_seen_before_a_dark_room() -> None:
