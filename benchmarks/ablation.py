@@ -197,29 +197,49 @@ def gone_on(name: str, crops: Crops, work: Path, config: TrainConfig, where: Mac
     train, validation = ([index for index in sides[side] if not rows[index].fault] for side in ("train", "validation"))
     config.work.mkdir(parents=True, exist_ok=True)
     log = Log(config.work / "metrics.jsonl", where)
-    inputs = LivenessInputs(crops, cache_folder(work, work / DEPTH_FILE))
-    if name == STAGES[1]:
-        network = train_liveness(rows, inputs, train, validation, config, where, log, start)
-        logits = logits_of(network, inputs, validation, where)
+    if name == STAGES[2]:
+        logits = _trained_jointly(crops, train, validation, start, config, where, log)
     else:
-        kinds = kind_numbers(rows, train)
-        liveness = LivenessTraining(LivenessNetwork(len(kinds), width=config.liveness.width))
-        start.start_liveness(liveness, list(kinds))
-        depth = DepthNetwork(config.depth.width, config.depth.max_shift)
-        start.start_depth(depth)
-        network = liveness.network
-        if name == STAGES[2]:
-            calibrated = [index for index in train if not rows[index].is_registered]
-            depth, network = train_jointly(crops, calibrated, depth, network, config, where, log)
-        export_depth(depth, config.work / DEPTH_FILE, config.crop_px)
-        changed = Network(config.work / DEPTH_FILE)
-        network.eval()
-        seen = [seen_through(changed, crops, index, config.crop_px, Variation()) for index in validation]
-        with torch.no_grad():
-            answers = [network(*(torch.from_numpy(planes)[None].float() for planes in item)) for item in seen]
-        logits = torch.cat(answers).double().numpy()
+        inputs = LivenessInputs(crops, cache_folder(work, work / DEPTH_FILE))
+        network = (
+            train_liveness(rows, inputs, train, validation, config, where, log, start)
+            if name == STAGES[1]
+            else _liveness_of(start, rows, train, config).eval()
+        )
+        logits = logits_of(network, inputs, validation, where)
     _, result = judged(Variant("stages", name), rows, len(train), validation, logits, config.joint.steps, config.seed)
     return result
+
+
+def _liveness_of(start: Weights, rows: Sequence[CropRow], train: Sequence[int], config: TrainConfig) -> LivenessNetwork:
+    kinds = kind_numbers(rows, train)
+    liveness = LivenessTraining(LivenessNetwork(len(kinds), width=config.liveness.width))
+    start.start_liveness(liveness, list(kinds))
+    return liveness.network
+
+
+def _trained_jointly(
+    crops: Crops,
+    train: Sequence[int],
+    validation: Sequence[int],
+    start: Weights,
+    config: TrainConfig,
+    where: Machine,
+    log: Log,
+) -> NDArray[np.float64]:
+    """Logits (N,) of the rows ``validation``, whose depth information is made anew by the changed depth network."""
+    depth = DepthNetwork(config.depth.width, config.depth.max_shift)
+    start.start_depth(depth)
+    liveness = _liveness_of(start, crops.rows, train, config)
+    calibrated = [index for index in train if not crops.rows[index].is_registered]
+    depth, liveness = train_jointly(crops, calibrated, depth, liveness, config, where, log)
+    export_depth(depth, config.work / DEPTH_FILE, config.crop_px)
+    changed = Network(config.work / DEPTH_FILE)
+    liveness.eval()
+    seen = [seen_through(changed, crops, index, config.crop_px, Variation()) for index in validation]
+    with torch.no_grad():
+        answers = [liveness(*(torch.from_numpy(planes)[None].float() for planes in item)) for item in seen]
+    return np.asarray(torch.cat(answers).double().numpy(), np.float64)
 
 
 def main() -> None:
