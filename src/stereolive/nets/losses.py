@@ -17,6 +17,9 @@ from stereolive.nets.depth import STRIDE, DepthOutput
 
 EDGE_PX = 6.0
 """A pooled cell whose disparities differ by more than this straddles an edge: it has no one disparity."""
+ROUND_PX = 0.2
+"""Errors of less count by their square, those of more by their size: most are of a few tenths of a pixel, and by their
+squares they would hardly count beside the few of whole pixels."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ def depth_losses(output: DepthOutput, target_px: Tensor, weight: Tensor, bin_dis
     half, half_weight = pooled(target_px, weight, 2)
     quarter, quarter_weight = pooled(target_px, weight, STRIDE)
 
-    fine = _mean(functional.smooth_l1_loss(output.disparity, half, beta=1.0, reduction="none"), half_weight)
-    middle = _mean(functional.smooth_l1_loss(output.upsampled, half, beta=1.0, reduction="none"), half_weight)
+    fine = _mean(functional.smooth_l1_loss(output.disparity, half, beta=ROUND_PX, reduction="none"), half_weight)
+    middle = _mean(functional.smooth_l1_loss(output.upsampled, half, beta=ROUND_PX, reduction="none"), half_weight)
     coarse = _mean(functional.smooth_l1_loss(output.coarse, quarter, beta=2.0, reduction="none"), quarter_weight)
     bins = _mean(bin_cross_entropy(output.logits, quarter, bin_disparity), quarter_weight)
     shifts = bin_disparity[:, ::2]
