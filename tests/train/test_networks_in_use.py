@@ -194,6 +194,9 @@ def test_other_cameras_leave_infrared_grey_and_skin_its_colour() -> None:
     assert float(spread.max()) < 1e-5
     ratio = recoloured[:, 2].mean((1, 2)) / recoloured[:, 0].mean((1, 2)) / (1.2 / 0.7)
     assert 0.02 < float(ratio.log().std()) < 0.25
+    white = (grey >= grey.amax((1, 2, 3), keepdim=True) - 1e-6).float().mean((1, 2, 3))
+    exposed_long = (changed >= changed.amax((1, 2, 3), keepdim=True) - 1e-6).float().mean((1, 2, 3))
+    assert float((white > 0.3).float().mean()) == 0.0 < float((exposed_long > 0.3).float().mean()) < 0.3
 
 
 def test_a_living_face_must_live_in_every_cell_and_an_attack_not_in_a_quarter() -> None:

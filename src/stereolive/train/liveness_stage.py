@@ -28,7 +28,7 @@ from stereolive.train.weights import Weights
 
 DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
-STRANGERS_SHARE = 0.05
+STRANGERS_SHARE = 0.08
 """How many of the living faces get another person's second view."""
 SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
 UNKNOWN_KIND = -100
@@ -284,7 +284,7 @@ def grained(views: Tensor, draw: torch.Generator) -> Tensor:
 
 def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     """Views (N, 3, S, S) of mean 0.5 as other cameras, and other renderers, would show them: gains for all; for some of
-    them another tone curve, sharpness, saturation, highlights cut off, noise.
+    them another tone curve, sharpness, saturation, exposure so long that much of the face is white, noise.
 
     Colours change little: what tells skin from silicone is a matter of a few percent.
     """
@@ -298,8 +298,8 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     coloured = ((views[:, 0] - views[:, 2]).abs().mean((1, 2)) > 0.01).float().view(-1, 1, 1, 1)
     views = views * (normal(0.05) + coloured * normal(0.03, 3, 1, 1)).exp()
     tone, detail, saturation = normal(0.2).exp(), normal(0.4).exp(), normal(0.2).exp()
-    highest = torch.rand((count, 1, 1, 1), generator=draw) * 0.8 + 0.7
-    level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
+    white = torch.rand((count, 1, 1, 1), generator=draw) * 1.1 + 0.4
+    noise_level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
     light = normal(0.2, 1, 3, 3)
     chosen = some(0.25)
     views[chosen] = 0.5 * (2 * views[chosen]).pow(tone[chosen])
@@ -311,13 +311,16 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     views[chosen] = grey + saturation[chosen] * (views[chosen] - grey)
     chosen = some(0.25)
     views[chosen] = views[chosen] * functional.interpolate(light[chosen].exp(), views.shape[2:], mode="bicubic")
-    chosen = some(0.15)
-    views[chosen] = views[chosen].minimum(highest[chosen])
+    chosen = some(0.2)
+    overexposed = views[chosen].minimum(white[chosen])
+    face = torch.from_numpy(face_ellipse(views.shape[3])).to(views)
+    level = (overexposed * face).mean((1, 2, 3), keepdim=True) / face.mean()
+    views[chosen] = overexposed * (0.5 / level.clamp_min(0.1))
     chosen = some(0.15)
     noise = torch.randn(views[chosen].shape, generator=draw)
     # A near-infrared picture has one noise for its three equal channels.
     noise = torch.where(coloured[chosen] > 0, noise, noise[:, :1])
-    views[chosen] = views[chosen] + level[chosen] * noise
+    views[chosen] = views[chosen] + noise_level[chosen] * noise
     return views.clamp_(0, 2)
 
 
