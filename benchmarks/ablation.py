@@ -155,15 +155,14 @@ def measured(
 ) -> dict[str, object]:
     """A row of the table. ``whole``: where the logits of the model that lacks nothing are kept."""
     sides = split(rows, config.validation_share, config.seed)
-    usable = {side: [index for index in indices if not rows[index].fault] for side, indices in sides.items()}
-    train = [index for index in usable["train"] if not variant.left_out(rows[index])]
-    validation = usable["validation"]
+    train = [index for index in sides["train"] if not variant.left_out(rows[index])]
+    validation = sides["validation"]
     config = replace(config, liveness=replace(config.liveness, channels=variant.channels))
     config.work.mkdir(parents=True, exist_ok=True)
     log = Log(config.work / "metrics.jsonl", where)
     network = train_liveness(rows, inputs, train, validation, config, where, log)
 
-    left_out = [index for index in usable["train"] + validation if variant.left_out(rows[index])]
+    left_out = [index for index in sides["train"] + validation if variant.left_out(rows[index])]
     logits = logits_of(network, inputs, validation, where)
     if not variant.channels and not left_out:
         np.save(whole, logits)
@@ -194,7 +193,7 @@ def gone_on(name: str, crops: Crops, work: Path, config: TrainConfig, where: Mac
     start = Weights.of_model(model.folder)
     rows = crops.rows
     sides = split(rows, config.validation_share, config.seed)
-    train, validation = ([index for index in sides[side] if not rows[index].fault] for side in ("train", "validation"))
+    train, validation = sides["train"], sides["validation"]
     config.work.mkdir(parents=True, exist_ok=True)
     log = Log(config.work / "metrics.jsonl", where)
     if name == STAGES[2]:

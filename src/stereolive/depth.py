@@ -19,6 +19,7 @@ from stereolive.types import DepthInformation, FaceCrop, Location
 
 FloatArray = NDArray[np.float32]
 Number = TypeVar("Number", np.float32, np.uint8)
+"""Of pictures and of maps."""
 
 LIVENESS_MAPS = (
     "relative_depth",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from stereolive.data.crops import Crops, run_each
 from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
 from stereolive.data.registered import measured_information
-from stereolive.depth import LIVENESS_MAPS, depth_information, liveness_input, upright
+from stereolive.depth import LIVENESS_MAPS, Number, depth_information, liveness_input, upright
 from stereolive.runtime import Network, planes
 from stereolive.store import sha256
 from stereolive.types import FaceCrop
 
-Number = TypeVar("Number", np.float32, np.uint8)
 VIEW_UNIT = 2 / 255
 """Brightness of a view for each step of the 8 bits that it is kept in."""
 

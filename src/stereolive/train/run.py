@@ -65,10 +65,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     log.say_table(coverage_table(crops.rows))
     check_coverage(crops.rows)
     sides = split(crops.rows, config.validation_share, config.seed)
-    # Where the detector gives no answer, there is nothing to be learned or judged.
-    learning, validating = (
-        [index for index in sides[side] if not crops.rows[index].fault] for side in ("train", "validation")
-    )
+    learning, validating = sides["train"], sides["validation"]
     log.say(f"{len(learning)} presentations to train on, {len(validating)} of other subjects to validate with")
     calibrated = [index for index in learning if not crops.rows[index].is_registered]
     if len(calibrated) < len(learning):

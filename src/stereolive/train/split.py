@@ -68,7 +68,8 @@ def without_test(manifest: Manifest) -> Manifest:
 
 
 def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[Side, list[int]]:
-    """Indices of the training and the validation rows; rows of a test split, or torn between both, are in neither.
+    """Indices of the training and the validation rows; rows of a test split, torn between both, or with a fault that
+    leaves the detector without an answer, are in neither.
 
     A column ``split`` (train, validation, test) decides where there is one. Else subjects are drawn; an instrument
     (column
@@ -82,9 +83,9 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
     else:
         own_sides = iter(_drawn_sides(own, validation_share, seed))
     sides = [_learned_side(row.further) if row.further.get(FURTHER_MANIFEST) else next(own_sides) for row in rows]
+    names: tuple[Side, ...] = ("train", "validation")
     result: dict[Side, list[int]] = {
-        "train": [index for index, side in enumerate(sides) if side == "train"],
-        "validation": [index for index, side in enumerate(sides) if side == "validation"],
+        name: [index for index, side in enumerate(sides) if side == name and not rows[index].fault] for name in names
     }
     for side, indices in result.items():
         labels = {rows[index].label for index in indices}
