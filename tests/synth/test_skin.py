@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from stereolive.synth import spectra
 from stereolive.synth.heads import load_sources
+from stereolive.synth.shapes import MaskSurface
 from stereolive.synth.skin import Skin, draw_skin
+from stereolive.synth.skin_paint import NUMBERS, folds_at
 from stereolive.synth.spectra import WAVELENGTH_NM, Channels, gaussian_band
 from stereolive.synth.surface import SurfacePoints
 from stereolive.synth.wear import draw_wear
@@ -108,6 +111,28 @@ def test_the_same_seed_gives_the_same_skin() -> None:
     ]
     np.testing.assert_array_equal(looks[0].albedo, looks[1].albedo)
     np.testing.assert_array_equal(looks[0].bump_mm, looks[1].bump_mm)
+
+
+def test_old_skin_and_masks_of_old_people_have_the_same_folds() -> None:
+    points = face_points()
+    skin = draw_skin(np.random.default_rng(4), "anny", 3, None)
+    age = NUMBERS.index("age")
+    numbers = [skin.numbers.copy(), skin.numbers.copy()]
+    numbers[0][age], numbers[1][age] = 0.0, 2.0
+    young, old = (replace(skin, numbers=each) for each in numbers)
+    folds = folds_at(points.rest_mm, skin.seed)
+    deep, none = folds > 0.2, np.abs(folds) < 0.01
+    assert 0.005 < deep.mean() < 0.2 < none.mean()
+    before, after = (person.reflectance(points, CHANNELS) for person in (young, old))
+    assert before.bump_mm is not None and after.bump_mm is not None
+    np.testing.assert_allclose(before.bump_mm - after.bump_mm, 2 * folds, atol=0.01)
+    assert (after.albedo[deep] < 0.8 * before.albedo[deep]).all()
+    assert np.median(after.albedo[none] / before.albedo[none]) > 0.99  # but for spots of age
+    flat = MaskSurface(np.full(61, 0.5), {}, np.zeros((8, 8, 1), np.float32), 0.04, 0.4, seed=skin.seed)
+    cast, sculpted = (replace(flat, folds=value).reflectance(points, CHANNELS) for value in (0.0, 2.0))
+    assert cast.bump_mm is None and sculpted.bump_mm is not None
+    np.testing.assert_allclose(sculpted.bump_mm, -2 * folds, atol=0.01)
+    assert (sculpted.albedo[deep] < 0.8 * cast.albedo[deep]).all()
 
 
 def test_no_points_are_no_error() -> None:

@@ -88,6 +88,11 @@ def _paints(kit: Kit, base: Spectrum, strength: float) -> dict[str, Spectrum]:
     return paints
 
 
+def _folds(rng: np.random.Generator) -> float:
+    """Masks are often of old people, more wrinkled than any."""
+    return float(rng.uniform(0.3, 2.0)) if rng.random() < 0.45 else 0.0
+
+
 def build_soft_mask(kit: Kit) -> Built:
     """mask_silicone and mask_latex over a living head."""
     rng = kit.fixed
@@ -104,10 +109,12 @@ def build_soft_mask(kit: Kit) -> Built:
         noise_image(rng, 128, rng.uniform(0.8, 1.6)),
         rng.uniform(0.028, 0.05),
         rng.uniform(0.22, 0.6),
-        rng.uniform(0.01, 0.08),
+        rng.uniform(0.01, 0.08) if rng.random() < 0.6 else rng.uniform(0.08, 0.2),
         rng.uniform(40, 140),
         bump=rng.uniform(0.0, 0.08),
         scattering=rng.uniform(0.8, 3.5) if silicone else rng.uniform(0.2, 1.2),
+        folds=_folds(rng),
+        seed=int(rng.integers(1 << 20)),
     )
     living = wearer(kit)
     hair = [part for part in living[1:] if "hair" in part.name]
@@ -140,6 +147,8 @@ def build_rigid(kit: Kit) -> Built:
         layer_mm=rng.choice([0.0, rng.uniform(0.4, 2.0)], p=[0.4, 0.6]),
         layer_tilt=rng.normal(0, 0.3),
         scattering=rng.uniform(0, 0.8),
+        folds=_folds(rng),
+        seed=int(rng.integers(1 << 20)),
     )
     parts = [Part(mesh, material, "mask"), *glasses_over(kit, whole, 0.0)]
     if kit.rng.random() < 0.75:
@@ -170,6 +179,8 @@ def build_bust(kit: Kit) -> Built:
         rng.uniform(50, 150),
         bump=rng.uniform(0, 0.12) if plaster else 0.0,
         scattering=rng.uniform(0, 0.6),
+        folds=_folds(rng),
+        seed=int(rng.integers(1 << 20)),
     )
     bottom = float(mesh.vertices_mm[:, 1].max())
     parts = [Part(mesh, material, "bust"), *glasses_over(kit, whole, 0.0)]

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stereolive.synth.lights import emitted
+from stereolive.synth.skin_paint import folds_at
 from stereolive.synth.spectra import WAVELENGTH_NM, Channels
 from stereolive.synth.surface import FloatArray, Mesh, Reflectance, SurfacePoints
 
@@ -311,6 +312,8 @@ class MaskSurface:
     layer_mm: float = 0.0  # printed layers, 0 = none
     layer_tilt: float = 0.0
     scattering: float = 0.0
+    folds: float = 0.0  # of an old face, as skin's age
+    seed: int = 0  # of the folds
 
     def reflectance(self, points: SurfacePoints, channels: Channels) -> Reflectance:
         count = len(points.uv)
@@ -327,6 +330,10 @@ class MaskSurface:
             albedo = albedo * (1 - iris) + iris * channels.integrate(self.paints["iris"])[None]
             albedo = albedo * (1 - 0.9 * np.clip((2.4 - radius) / 0.6, 0, 1))
         bump = self.bump * noise[:, 0]
+        if self.folds:
+            folds = self.folds * folds_at(points.rest_mm, self.seed)
+            albedo = albedo * (1 - np.clip(0.5 * folds, 0, 0.5)[:, None])
+            bump = bump - folds
         if self.layer_mm:
             height = points.rest_mm[:, 1] + self.layer_tilt * points.rest_mm[:, 2]
             # Layers finer than two pixels would alias; they only roughen.
@@ -336,6 +343,6 @@ class MaskSurface:
             np.clip(albedo, 0, 0.97).astype(np.float32),
             np.full(count, self.specular, np.float32),
             np.full(count, self.roughness, np.float32),
-            bump_mm=bump.astype(np.float32) if self.bump or self.layer_mm else None,
+            bump_mm=bump.astype(np.float32) if self.bump or self.layer_mm or self.folds else None,
             scattering_mm=scattering_lengths(self.scattering, channels) if self.scattering else None,
         )

@@ -201,7 +201,7 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "redness": float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,
         "pore": float(np.clip(np.exp(rng.normal(np.log(0.03), 0.6)), 0.008, 0.13)),
         "relief": float(rng.uniform(0.2, 2.4)),
-        "age": old**1.5 * float(np.clip(rng.lognormal(0.0, 0.5), 0.3, 2.5)),
+        "age": old**1.5 * float(np.clip(rng.lognormal(0.2, 0.5), 0.3, 2.8)),
         "oil": float(rng.lognormal(-0.2, 0.3)) if rng.random() < 0.88 else float(rng.uniform(1.2, 2.2)),
         "oil_zone": float(rng.uniform(0.0, 0.9)),
         "roughness": float(rng.uniform(0.24, 0.65)),

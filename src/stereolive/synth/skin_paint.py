@@ -76,6 +76,52 @@ def _step(value: float, edge: float, width: float) -> float:
     return t * t * (3 - 2 * t)
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def fold_mm(x: float, y: float, z: float, seed: int) -> float:
+    """Depth of an old face's folds at a place of the head's frame, 0 where there is none; below 0 beside the mouth,
+    where the cheek hangs over its fold. Each identity has its own share of each."""
+    ax = abs(x)
+    coarse = noise(x * 0.04, y * 0.04, z * 0.04, seed)
+    fine = noise(x * 0.11, y * 0.11, z * 0.11, seed + 1)
+    wave = y + 3.0 * coarse + 1.5 * noise(x * 0.06, y * 0.1, z * 0.05, seed + 31)
+    forehead = max(-np.sin(wave * 0.85), 0.0) ** 3 * _bell(ax, y, 0.0, -40.0, 32.0, 12.0) * 0.35
+    corner = np.arctan2(y - 2.0, ax - 44.0)
+    feet = max(np.sin(corner * 13.0 + fine), 0.0) ** 3 * _bell(ax, y, 55.0, 2.0, 6.0, 9.0) * 0.3
+    bag = np.exp(-0.5 * ((y - 14.0 + 0.012 * (ax - 30.0) ** 2) / 1.3) ** 2) * _bell(ax, y, 30.0, 13.0, 11.0, 8.0) * 0.3
+    # From the nose's wing to beside the mouth, on to the chin, between the brows, below the lip, over the cheek.
+    along = (y - 36.0) / 28.0
+    aside = 0.9 * (ax - 18.0 - 14.0 * along - 1.5 * fine)
+    shown = np.exp(-0.5 * ((along - 0.5) / 0.38) ** 2)
+    cheek = np.exp(-0.5 * (aside / 1.5) ** 2) - 0.45 * np.exp(-0.5 * ((aside - 6.0) / 4.0) ** 2)
+    corner_line = np.exp(-0.5 * ((ax - 27.5 + 0.12 * (y - 68.0) - fine) / 1.2) ** 2) * np.exp(
+        -0.5 * ((y - 77.0) / 7.0) ** 2
+    )
+    frown = np.exp(-0.5 * ((ax - 6.0 - 2.0 * coarse) / 0.9) ** 2) * np.exp(-0.5 * ((y + 15.0) / 7.0) ** 2)
+    chin = np.exp(-0.5 * ((y - 81.0 + 0.012 * ax * ax) / 1.8) ** 2) * np.exp(-0.5 * (ax / 14.0) ** 2)
+    lines = max(noise(0.45 * ax - 0.3 * y, 0.06 * (y + ax), 0.05 * z, seed + 33) - 0.1, 0.0)
+    lines *= _bell(ax, y, 46.0, 50.0, 14.0, 22.0)
+    own = 0.5 + noise(0.37, 0.61, 0.13, seed + 34), 0.5 + noise(0.71, 0.23, 0.53, seed + 35)
+    rest = max(own[0], 0.0) * (0.8 * cheek * shown + 0.5 * corner_line) + max(own[1], 0.0) * (
+        0.4 * frown + 0.4 * chin + 0.5 * lines
+    )
+    depth: float = (forehead + feet + bag + 2.4 * rest) * (0.7 + 0.5 * fine)
+    return depth
+
+
+@njit(cache=True, nogil=True)
+def _fold_rows(points: FloatArray, seed: int, out: FloatArray) -> None:
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        out[i] = fold_mm(x, y, z, seed) * _step(60.0 - z, 0.0, 50.0)
+
+
+def folds_at(points: FloatArray, seed: int) -> FloatArray:
+    """``fold_mm`` (N,) at points (N, 3), less towards the ears."""
+    out = np.empty(len(points), np.float32)
+    _fold_rows(np.ascontiguousarray(points, np.float32), seed, out)
+    return out
+
+
 # Places in the vector of an identity's drawn numbers, read by the kernel below.
 NUMBERS = (
     *("blotch", "freckle", "mole", "tan", "flush", "cheeks", "nose", "circles", "redness"),
@@ -205,6 +251,11 @@ def paint(
             base = colors[_SKIN, c] + cover * (colors[_FOUNDATION_S, c] - colors[_SKIN, c])
             tone[c] = base * np.exp(-(melanin * absorb[0, c] + (blood + blush) * absorb[1, c]))
 
+        # Light hardly gets out of a fold.
+        fold = front * fold_mm(x, y, z, seed) if p[_AGE] > 0.05 else 0.0
+        for c in range(channels):
+            tone[c] *= 1 - min(max(0.5 * p[_AGE] * fold, 0.0), 0.5)
+
         # Lips, painted or not.
         crease = 0.1 * noise(x * 1.3, y * 0.15, z * 0.15, seed + 10) * mid
         for c in range(channels):
@@ -274,18 +325,7 @@ def paint(
             height += p[_RELIEF] * 0.06 * n4
         if mm_per_pixel < 0.6:
             height += p[_PORE] * noise(x * 1.9, y * 1.9, z * 1.9, seed + 30)
-        if p[_AGE] > 0.05:
-            wave = y + 3.0 * n1 + 1.5 * noise(x * 0.06, y * 0.1, z * 0.05, seed + 31)
-            ridge = np.sin(wave * 0.85)
-            fold = max(-ridge, 0.0) ** 3 * _bell(ax, y, 0.0, -40.0, 32.0, 12.0) * 0.35
-            corner = np.arctan2(y - 2.0, ax - 44.0)
-            feet = max(np.sin(corner * 13.0 + n2), 0.0) ** 3 * _bell(ax, y, 55.0, 2.0, 6.0, 9.0) * 0.3
-            bag = (
-                np.exp(-0.5 * ((y - 14.0 - 0.012 * (ax - 30.0) ** 2 * -1.0) / 1.3) ** 2)
-                * _bell(ax, y, 30.0, 13.0, 11.0, 8.0)
-                * 0.3
-            )
-            height -= p[_AGE] * front * (fold + feet + bag) * (0.7 + 0.5 * n2)
+        height -= p[_AGE] * fold
         if hairy > 0.1:
             height += hairy * 0.35 * noise(1.1 * x, 0.25 * y, 0.5 * z, seed + 32) * max(fine, 0.3)
         bump[i] = height * (1 - mouth)
