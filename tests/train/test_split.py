@@ -122,3 +122,12 @@ def test_rows_that_no_side_takes_are_not_cut(tmp_path: Path) -> None:
     every = joined(manifest("train", "test", "val", "", "typing error"), [manifest("train", "val", "test", "")])
     kept = [entry.sample_id for entry in without_test(every)]
     assert kept == ["0", "2", "3", "4", "2/0", "2/3"]
+
+
+def test_what_the_detector_gives_no_answer_for_is_on_no_side(crops: Crops) -> None:
+    rows = [_with(row, fault="too_far" if index % 5 == 0 else "") for index, row in enumerate(crops.rows)]
+    whole, sides = split(crops.rows, 0.3, 0), split(rows, 0.3, 0)
+    for side, indices in sides.items():
+        assert indices == [index for index in whole[side] if index % 5]
+    with pytest.raises(InputError, match="needs bona fide presentations and attacks"):
+        split([_with(row, fault="" if row.label == "attack" else "no_face") for row in crops.rows], 0.3, 0)
