@@ -19,6 +19,7 @@ from stereolive.train.cache import VIEW_UNIT, Variation, cache_inputs
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import Geometry, liveness_maps
 from stereolive.train.liveness_stage import (
+    PATCH_BEFORE_FACE_MM,
     UNKNOWN_KIND,
     BalancedSampler,
     LivenessBatch,
@@ -26,6 +27,7 @@ from stereolive.train.liveness_stage import (
     cell_loss,
     grained,
     other_cameras,
+    with_patches,
     with_strangers,
 )
 from stereolive.types import FaceCrop
@@ -237,6 +239,34 @@ def test_another_person_s_second_view_is_no_living_face(monkeypatch: pytest.Monk
     assert after.views[:, 3, 0, 0].tolist() == [1, 0, 2, 3, 4] and torch.equal(after.views[:, :3], views[:, :3])
     assert after.shares.flatten(1).amax(1).tolist() == [0, 0, 1, 1, 1]
     assert torch.equal(before.views, views) and before.bona_fide.tolist() == [1, 1, 0, 1, 0]
+
+
+def test_patches_come_from_attacks_that_the_same_kinds_of_sensors_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stereolive.train.liveness_stage.PATCHED_SHARE", 1.0)
+    maps, views = torch.zeros(4, len(LIVENESS_MAPS), 48, 48), torch.zeros(4, 6, 96, 96)
+    maps[:, LIVENESS_MAPS.index("inside")] = 1.0
+    maps[2:, LIVENESS_MAPS.index("relative_depth")] = 1.5
+    views[2:] = 1.0
+    shares = torch.zeros(4, 2, 48, 48)
+    shares[:2, 1], shares[2:, 0] = 1.0, 1.0
+    # Living, seen by two kinds of sensors; living, by a third; an attack as the former; one of another kind again.
+    for index, spectra in enumerate(((1.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 0.0))):
+        for name, value in zip(("lead_is_visible", "other_is_visible"), spectra, strict=True):
+            maps[index, LIVENESS_MAPS.index(name)] = value
+    before = LivenessBatch(maps, views, shares, torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.arange(4))
+    after = with_patches(before, torch.Generator().manual_seed(2))
+    assert after.bona_fide.tolist() == [0, 1, 0, 0] and after.kind.tolist() == [UNKNOWN_KIND, 1, 2, 3]
+    assert all(torch.equal(getattr(after, name)[1:], getattr(before, name)[1:]) for name in ("maps", "views", "shares"))
+    patch = after.shares[0, 0]
+    assert 0.01 < float(patch.mean()) < 0.3 and torch.allclose(after.shares[0, 1], 1 - patch)
+    assert torch.allclose(functional.avg_pool2d(after.views[0], 2), patch.expand(6, 48, 48), atol=1e-5)
+    # Before the face, by no more than it may be, however far the attack's own picture lay from its face.
+    depth = after.maps[0, LIVENESS_MAPS.index("relative_depth")]
+    assert -PATCH_BEFORE_FACE_MM / 50 <= float(depth[patch > 0.99].mean()) <= 0.0
+    assert float(depth[patch < 1e-6].abs().max()) < 1e-5
+    # A partial attack whose patch lies elsewhere leaves living skin there: that is no patch.
+    shares[2, 0] = 0.0
+    assert with_patches(before, torch.Generator().manual_seed(2)).bona_fide.tolist() == [1, 1, 0, 0]
 
 
 def test_coarser_surfaces_have_their_spots_in_both_views(monkeypatch: pytest.MonkeyPatch) -> None:

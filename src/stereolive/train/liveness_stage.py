@@ -30,6 +30,10 @@ DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
 STRANGERS_SHARE = 0.08
 """How many of the living faces get another person's second view."""
+PATCHED_SHARE = 0.08
+"""How many of the living faces get a patch of an attack."""
+PATCH_BEFORE_FACE_MM = 8.0
+"""How far before the skin such a patch may stand."""
 SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
 UNKNOWN_KIND = -100
 """What ``cross_entropy`` leaves out."""
@@ -105,7 +109,8 @@ def train_liveness(
         kind = torch.tensor([kinds[_kind(rows[index])] for index in drawn])
         maps, views, shares = augmented(*as_tensors(items), generator(config.seed, step, 6, where.rank))
         batch = LivenessBatch(maps, views, shares, bona_fide, kind)
-        return with_strangers(batch, generator(config.seed, step, 7, where.rank))
+        batch = with_strangers(batch, generator(config.seed, step, 7, where.rank))
+        return with_patches(batch, generator(config.seed, step, 8, where.rank))
 
     def loss(network: nn.Module, batch: LivenessBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         del step
@@ -167,6 +172,48 @@ def with_strangers(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch
             views[index, 3:] = batch.views[other, 3:]
             bona_fide[index], shares[index], kind[index] = 0.0, 0.0, UNKNOWN_KIND
     return LivenessBatch(batch.maps, views, shares, bona_fide, kind)
+
+
+def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some living faces with a piece of an attack before them, as both sensors of the same kinds show it there, in its
+    own shape: more patches, of more materials, than anybody can render."""
+    spectra = batch.maps[:, SPECTRA, 0, 0]
+    maps, views, bona_fide = batch.maps.clone(), batch.views.clone(), batch.bona_fide.clone()
+    shares, kind = batch.shares.clone(), batch.kind.clone()
+    depth, inside = LIVENESS_MAPS.index("relative_depth"), LIVENESS_MAPS.index("inside")
+    local = [LIVENESS_MAPS.index(name) for name in ("relative_depth", "depth_sd", "disparity_sd")]
+    for index in range(len(maps)):
+        if batch.bona_fide[index] < 0.5 or torch.rand((), generator=draw) >= PATCHED_SHARE:
+            continue
+        fine = _patch(views.shape[-1], draw)
+        coarse = functional.avg_pool2d(fine[None], 2)[0]
+        # Of an attack's own surface all through: what a partial attack leaves free is living skin.
+        pure = (batch.shares[:, 0] * coarse).sum((1, 2)) > 0.9 * coarse.sum()
+        donors = (pure & (spectra == spectra[index]).all(1)).nonzero()[:, 0]
+        if not len(donors):
+            continue
+        donor = int(donors[int(torch.randint(len(donors), (), generator=draw))])
+        before = float(torch.rand((), generator=draw)) * PATCH_BEFORE_FACE_MM / RELATIVE_DEPTH_UNIT_MM
+        laid = batch.maps[donor].clone()
+        there = coarse * batch.maps[donor, inside]
+        laid[depth] += ((maps[index, depth] - laid[depth]) * there).sum() / there.sum().clamp_min(1.0) - before
+        maps[index, local] += coarse * (laid[local] - maps[index, local])
+        views[index] += fine * (batch.views[donor] - views[index])
+        shares[index, 0] += coarse * (1 - shares[index, 0])
+        shares[index, 1] *= 1 - coarse
+        bona_fide[index], kind[index] = 0.0, UNKNOWN_KIND
+    return LivenessBatch(maps, views, shares, bona_fide, kind)
+
+
+def _patch(side: int, draw: torch.Generator) -> Tensor:
+    """Where a patch is (S, S), 0 to 1: round to square, over eyes, nose, mouth or cheek."""
+    middle_x, middle_y, across, down, corners, edge = torch.rand(6, generator=draw).tolist()
+    steps = (torch.arange(side) + 0.5) / side - 0.5
+    x = (steps[None, :] - 0.3 * (middle_x - 0.5)) / (0.09 + 0.18 * across)
+    y = (steps[:, None] - 0.4 * (middle_y - 0.5)) / (0.07 + 0.14 * down)
+    power = 2 + 6 * corners
+    distance = (x.abs() ** power + y.abs() ** power) ** (1 / power)
+    return torch.sigmoid((1 - distance) / (0.02 + 0.08 * edge))
 
 
 def cell_loss(cells: Tensor, bona_fide: Tensor, shares: Tensor) -> Tensor:
