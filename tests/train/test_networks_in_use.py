@@ -141,7 +141,7 @@ def test_cache_holds_the_detectors_inputs_and_is_kept_until_the_crops_change(
 ) -> None:
     shutil.copytree(crop_folder, tmp_path / "crops")
     crops = Crops(tmp_path / "crops")
-    inputs = cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    inputs = cache_inputs(crops, range(len(crops.rows)), depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
     assert (inputs.variants, inputs.grid) == (2, 48)
     crop = Variation().crop(crops.face_crop(2), 96)
     planes = [view.transpose(2, 0, 1)[None] / np.float32(255) for view in (crop.first, crop.second)]
@@ -156,11 +156,28 @@ def test_cache_holds_the_detectors_inputs_and_is_kept_until_the_crops_change(
     assert not items.shares[1].any()
     (path,) = (tmp_path / "cache").glob("*-maps.npy")
     stamp = path.stat().st_mtime_ns
-    cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    cache_inputs(crops, range(len(crops.rows)), depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
     assert path.stat().st_mtime_ns == stamp
     (crops.folder / "shard-00000" / "signature").write_text("cut anew")
-    cache_inputs(crops, depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
+    cache_inputs(crops, range(len(crops.rows)), depth_onnx, tmp_path / "cache", variants=2, seed=0, workers=1)
     assert len(list((tmp_path / "cache").glob("*-maps.npy"))) == 2
+
+
+def test_only_shards_that_are_looked_at_are_cached(crop_folder: Path, depth_onnx: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "crops"
+    shutil.copytree(crop_folder, folder)
+    shutil.copytree(folder / "shard-00000", folder / "shard-00001")
+    index = folder / "shard-00001" / "index.csv"
+    index.write_text(index.read_text("utf-8").replace("shard-00000", "shard-00001"), "utf-8")
+    described = folder / "crops.json"
+    described.write_text(described.read_text("utf-8").replace('"shard-00000"', '"shard-00000", "shard-00001"'), "utf-8")
+    crops = Crops(folder)
+    second = crops.shards["shard-00001"]
+    inputs = cache_inputs(crops, second[:1], depth_onnx, tmp_path / "cache", variants=1, seed=0, workers=1)
+    assert [path.name[:11] for path in (tmp_path / "cache").glob("*-maps.npy")] == ["shard-00001"]
+    assert len(inputs.read(second, [0] * len(second)).maps) == len(second)
+    with pytest.raises(KeyError):
+        inputs.read([0], [0])
 
 
 def test_balanced_sampling(crops: Crops) -> None:

@@ -8,7 +8,7 @@ at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,11 +41,13 @@ class Items(NamedTuple):
 
 
 class LivenessInputs:
-    """Cached inputs of rows, in variants; variant 0 is the detector's own crop."""
+    """Cached inputs of the rows in ``shards``, by default of all; variant 0 is the detector's own crop."""
 
-    def __init__(self, crops: Crops, folder: Path) -> None:
-        self._maps = {shard: np.load(_path(crops, folder, shard, "maps"), mmap_mode="r") for shard in crops.shards}
-        self._views = {shard: np.load(_path(crops, folder, shard, "views"), mmap_mode="r") for shard in crops.shards}
+    def __init__(self, crops: Crops, folder: Path, shards: Collection[str] = ()) -> None:
+        self._maps, self._views = (
+            {shard: np.load(_path(crops, folder, shard, what), mmap_mode="r") for shard in shards or crops.shards}
+            for what in ("maps", "views")
+        )
         self._places = [(row.shard, row.row) for row in crops.rows]
         _, self.variants, _, self.grid, _ = next(iter(self._maps.values())).shape
 
@@ -62,17 +64,19 @@ def cache_folder(work: Path, depth_onnx: Path) -> Path:
 
 
 def cache_inputs(
-    crops: Crops, depth_onnx: Path, folder: Path, variants: int, seed: int, workers: int
+    crops: Crops, rows: Iterable[int], depth_onnx: Path, folder: Path, variants: int, seed: int, workers: int
 ) -> LivenessInputs:
-    """Run the depth network over ``variants`` crops of every row; what is there already is kept."""
+    """Run the depth network over ``variants`` crops of each of ``rows`` and of what lies in their shards; what is there
+    already is kept."""
     folder.mkdir(parents=True, exist_ok=True)
+    shards = sorted({crops.rows[index].shard for index in rows})
     tasks = [
         (crops.folder, depth_onnx, folder, shard, variants, seed)
-        for shard in crops.shards
+        for shard in shards
         if not _path(crops, folder, shard, "maps").exists()
     ]
     run_each(_cache_shard, tasks, workers, "depth information")
-    return LivenessInputs(crops, folder)
+    return LivenessInputs(crops, folder, shards)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class LivenessStage:
     """Training of the liveness model on the depth information that the depth network produces."""
 
     steps: int = 3000
-    """Optimiser steps."""
+    """Optimiser steps; 0 leaves the model as it starts, and only its calibration and its limits are set anew."""
     batch: int = 64
     """Presentations a step."""
     learning_rate: float = 2e-3

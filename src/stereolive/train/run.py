@@ -77,13 +77,15 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
     start = None if config.init is None else Weights.of_model(config.init)
     depth = train_depth(crops, learning, validating, config, where, log, start)
     depth_path = config.work / DEPTH_FILE
-    inputs = main_first(where, lambda: _inputs_of(depth, crops, depth_path, config.liveness.variants, config, where))
+    seen = learning + validating if config.liveness.steps else validating
+    variants = config.liveness.variants
+    inputs = main_first(where, lambda: _inputs_of(depth, crops, seen, depth_path, variants, config, where))
     begun = None if config.init_depth_only else start
     liveness = train_liveness(crops.rows, inputs, learning, validating, config, where, log, begun)
 
     if config.joint.steps:
         depth, liveness = train_jointly(crops, calibrated, depth, liveness, config, where, log)
-        inputs = main_first(where, lambda: _inputs_of(depth, crops, depth_path, 1, config, where))
+        inputs = main_first(where, lambda: _inputs_of(depth, crops, validating, depth_path, 1, config, where))
         liveness.to(where.device).temperature.fill_(1.0)
         labels = np.array([crops.rows[index].label == BONA_FIDE for index in validating])
         liveness.temperature.fill_(temperature(logits_of(liveness, inputs, validating, where), labels))
@@ -142,12 +144,19 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
 
 
 def _inputs_of(
-    depth: DepthNetwork, crops: Crops, path: Path, variants: int, config: TrainConfig, where: Machine
+    depth: DepthNetwork,
+    crops: Crops,
+    rows: Sequence[int],
+    path: Path,
+    variants: int,
+    config: TrainConfig,
+    where: Machine,
 ) -> LivenessInputs:
-    """The liveness model's inputs by ``depth``, exported to ``path`` and run over all crops by the first process."""
+    """The liveness model's inputs by ``depth``, exported to ``path`` and run over the crops ``rows`` by the first
+    process."""
     if where.is_main:
         export_depth(depth, path, config.crop_px)
-    return cache_inputs(crops, path, cache_folder(config.work, path), variants, config.seed, config.workers)
+    return cache_inputs(crops, rows, path, cache_folder(config.work, path), variants, config.seed, config.workers)
 
 
 def before_and_after(
