@@ -18,18 +18,17 @@ from stereolive.runtime import Network
 from stereolive.train.cache import VIEW_UNIT, Variation, cache_inputs
 from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import Geometry, liveness_maps
-from stereolive.train.liveness_stage import (
+from stereolive.train.liveness_augment import (
     PATCH_BEFORE_FACE_MM,
     UNKNOWN_KIND,
-    BalancedSampler,
     LivenessBatch,
     augmented,
-    cell_loss,
     grained,
     other_cameras,
     with_patches,
     with_strangers,
 )
+from stereolive.train.liveness_stage import BalancedSampler, cell_loss
 from stereolive.types import FaceCrop
 
 
@@ -244,7 +243,7 @@ def test_cells_answer_for_what_they_show_where_that_is_known() -> None:
 
 
 def test_another_person_s_second_view_is_no_living_face(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stereolive.train.liveness_stage.STRANGERS_SHARE", 1.0)
+    monkeypatch.setattr("stereolive.train.liveness_augment.STRANGERS_SHARE", 1.0)
     maps = torch.zeros(5, len(LIVENESS_MAPS), 8, 8)
     maps[:, LIVENESS_MAPS.index("lead_is_visible")] = torch.tensor([1.0, 1, 1, 0, 1]).view(5, 1, 1)
     views = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 6, 16, 16).clone()
@@ -259,7 +258,7 @@ def test_another_person_s_second_view_is_no_living_face(monkeypatch: pytest.Monk
 
 
 def test_patches_come_from_attacks_that_the_same_kinds_of_sensors_saw(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stereolive.train.liveness_stage.PATCHED_SHARE", 1.0)
+    monkeypatch.setattr("stereolive.train.liveness_augment.PATCHED_SHARE", 1.0)
     maps, views = torch.zeros(4, len(LIVENESS_MAPS), 48, 48), torch.zeros(4, 6, 96, 96)
     maps[:, LIVENESS_MAPS.index("inside")] = 1.0
     maps[2:, LIVENESS_MAPS.index("relative_depth")] = 1.5
@@ -287,7 +286,7 @@ def test_patches_come_from_attacks_that_the_same_kinds_of_sensors_saw(monkeypatc
 
 
 def test_coarser_surfaces_have_their_spots_in_both_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stereolive.train.liveness_stage.GRAINED_SHARE", 1.0)
+    monkeypatch.setattr("stereolive.train.liveness_augment.GRAINED_SHARE", 1.0)
     grain = grained(torch.ones(4, 6, 48, 48), torch.Generator().manual_seed(1)).log()
     assert grain.std((2, 3)).min() > 0.0005
     assert torch.allclose(grain[:, 0], grain[:, 2])

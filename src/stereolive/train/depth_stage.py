@@ -13,8 +13,8 @@ from stereolive.data.crops import Crops
 from stereolive.errors import InputError
 from stereolive.nets.depth import DepthNetwork, bin_disparity_px
 from stereolive.nets.losses import depth_losses, pooled
-from stereolive.train.augment import StoredBatch, augmented, centred
 from stereolive.train.config import DepthStage, TrainConfig
+from stereolive.train.depth_augment import StoredBatch, augmented, centred
 from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, generator
 from stereolive.train.weights import Weights
 

@@ -27,10 +27,11 @@ from stereolive.depth import (
 from stereolive.nets.depth import DepthNetwork, DepthOutput, bin_disparity_px, warp
 from stereolive.nets.liveness import Answers, LivenessNetwork
 from stereolive.nets.losses import depth_losses
-from stereolive.train.augment import StoredBatch, centred
 from stereolive.train.config import TrainConfig
+from stereolive.train.depth_augment import StoredBatch, centred
 from stereolive.train.depth_stage import on_device, read_batch
-from stereolive.train.liveness_stage import BalancedSampler, augmented
+from stereolive.train.liveness_augment import augmented
+from stereolive.train.liveness_stage import BalancedSampler
 from stereolive.train.loop import Log, Machine, Recipe, fit, generator
 
 

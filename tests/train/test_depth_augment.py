@@ -8,7 +8,7 @@ import torch
 
 from stereolive.data.crops import Crops
 from stereolive.nets.depth import warp
-from stereolive.train.augment import _moved, augmented, centred
+from stereolive.train.depth_augment import _moved, augmented, centred
 from stereolive.train.depth_stage import read_batch
 
 

@@ -1,0 +1,196 @@
+"""Changes made to a batch of the liveness model's inputs before it is trained on.
+
+Other poses, depths, skins and cameras leave a presentation what it is; another person's view, or a piece of an attack,
+makes a living face none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stereolive.depth import LIVENESS_MAPS, RELATIVE_DEPTH_UNIT_MM, face_ellipse
+
+DEPTH_ERROR_MM = 2.0
+"""Of the smooth error that training adds to the depth network's own."""
+STRANGERS_SHARE = 0.08
+"""How many of the living faces get another person's second view."""
+PATCHED_SHARE = 0.08
+"""How many of the living faces get a patch of an attack."""
+PATCH_BEFORE_FACE_MM = 8.0
+"""How far before the skin such a patch may stand."""
+SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
+UNKNOWN_KIND = -100
+"""What ``cross_entropy`` leaves out."""
+GRAINED_SHARE, GRAIN = 0.15, 0.05
+"""How many presentations get a coarser surface, and the standard deviation of its contrast's."""
+
+
+@dataclass(frozen=True)
+class LivenessBatch:
+    """``maps``, ``views`` and ``shares`` as ``cache.Items``, ``bona_fide`` (B,) 0 or 1, ``kind`` (B,) species and
+    material as a class."""
+
+    maps: Tensor
+    views: Tensor
+    shares: Tensor
+    bona_fide: Tensor
+    kind: Tensor
+
+
+def augmented(maps: Tensor, views: Tensor, shares: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``as_tensors`` returns, changed: mirrored, turned, zoomed and moved together; the depth a little off, as
+    other rigs and faces make it; the views as other cameras show them."""
+    count = len(maps)
+
+    normal = partial(_normal, count, draw)
+    angle = normal(0.1)[:, 0, 0, 0]
+    zoom = normal(0.05)[:, 0, 0, 0].exp()
+    mirror = (torch.rand(count, generator=draw) < 0.5).float() * -2 + 1
+    moved = normal(0.03, 2)
+    turn = torch.stack(
+        [
+            torch.stack([angle.cos() * mirror / zoom, -angle.sin() / zoom, moved[:, 0]], 1),
+            torch.stack([angle.sin() * mirror / zoom, angle.cos() / zoom, moved[:, 1]], 1),
+        ],
+        1,
+    )
+
+    def laid_anew(planes: Tensor) -> Tensor:
+        places = functional.affine_grid(turn, list(planes.shape), align_corners=False)
+        return functional.grid_sample(planes, places, padding_mode="border", align_corners=False)
+
+    both = laid_anew(torch.cat([maps, shares], 1))
+    maps, shares = both[:, : maps.shape[1]], both[:, maps.shape[1] :]
+    coarse = normal(DEPTH_ERROR_MM / RELATIVE_DEPTH_UNIT_MM, 1, 6, 6)
+    error = functional.interpolate(coarse, maps.shape[2:], mode="bicubic", align_corners=True)
+    depth = LIVENESS_MAPS.index("relative_depth")
+    maps[:, depth : depth + 1] = maps[:, depth : depth + 1] * normal(0.05).exp() + error
+    deviations = [LIVENESS_MAPS.index(name) for name in ("depth_sd", "disparity_sd")]
+    maps[:, deviations] = maps[:, deviations] * normal(0.12).exp()
+
+    height, width = views.shape[2:]
+    by_sensor = grained(laid_anew(views), draw).reshape(2 * count, 3, height, width)
+    return maps, other_cameras(by_sensor, draw).reshape(count, 6, height, width), shares
+
+
+def grained(views: Tensor, draw: torch.Generator) -> Tensor:
+    """Views (B, 6, S, S), some of them of a coarser surface, as other people's skin and other renderers' has it: spots
+    of a few pixels that both sensors see in one place, each as strongly as it does."""
+    count, _, height, width = views.shape
+    chosen = (torch.rand(count, generator=draw) < GRAINED_SHARE).nonzero()[:, 0]
+    spot_px = int(torch.randint(2, 6, (1,), generator=draw))
+    grain = _normal(count, draw, 1.0, 1, height // spot_px, width // spot_px)[chosen]
+    grain = functional.interpolate(grain, (height, width), mode="bilinear", align_corners=True)
+    by_sensor = _normal(count, draw, GRAIN, 2, 1, 1)[chosen].abs().repeat_interleave(3, 1)
+    views[chosen] = views[chosen] * (by_sensor * grain).exp()
+    return views
+
+
+def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
+    """Views (N, 3, S, S) of mean 0.5 as other cameras, and other renderers, would show them: gains for all; for some of
+    them another tone curve, sharpness, saturation, exposure so long that much of the face is white, noise.
+
+    Colours change little: what tells skin from silicone is a matter of a few percent.
+    """
+    count = len(views)
+
+    normal = partial(_normal, count, draw)
+
+    def some(share: float) -> Tensor:
+        return (torch.rand(count, generator=draw) < share).nonzero()[:, 0]
+
+    coloured = ((views[:, 0] - views[:, 2]).abs().mean((1, 2)) > 0.01).float().view(-1, 1, 1, 1)
+    views = views * (normal(0.05) + coloured * normal(0.03, 3, 1, 1)).exp()
+    tone, detail, saturation = normal(0.2).exp(), normal(0.4).exp(), normal(0.2).exp()
+    white = torch.rand((count, 1, 1, 1), generator=draw) * 1.1 + 0.4
+    noise_level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
+    light = normal(0.2, 1, 3, 3)
+    chosen = some(0.25)
+    views[chosen] = 0.5 * (2 * views[chosen]).pow(tone[chosen])
+    chosen = some(0.25)
+    smooth = functional.interpolate(functional.avg_pool2d(views[chosen], 4), views.shape[2:], mode="bilinear")
+    views[chosen] = smooth + detail[chosen] * (views[chosen] - smooth)
+    chosen = some(0.25)
+    grey = views[chosen].mean(1, keepdim=True)
+    views[chosen] = grey + saturation[chosen] * (views[chosen] - grey)
+    chosen = some(0.25)
+    views[chosen] = views[chosen] * functional.interpolate(light[chosen].exp(), views.shape[2:], mode="bicubic")
+    chosen = some(0.2)
+    overexposed = views[chosen].minimum(white[chosen])
+    face = torch.from_numpy(face_ellipse(views.shape[3])).to(views)
+    level = (overexposed * face).mean((1, 2, 3), keepdim=True) / face.mean()
+    views[chosen] = overexposed * (0.5 / level.clamp_min(0.1))
+    chosen = some(0.15)
+    noise = torch.randn(views[chosen].shape, generator=draw)
+    # A near-infrared picture has one noise for its three equal channels.
+    noise = torch.where(coloured[chosen] > 0, noise, noise[:, :1])
+    views[chosen] = views[chosen] + noise_level[chosen] * noise
+    return views.clamp_(0, 2)
+
+
+def with_strangers(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some living faces with another person's second view, of a sensor of the same kind, which is no presentation of
+    one living face: what both views show must be one thing."""
+    spectra = batch.maps[:, SPECTRA, 0, 0]
+    living = [index for index in range(len(batch.maps)) if batch.bona_fide[index] > 0.5]
+    views, bona_fide = batch.views.clone(), batch.bona_fide.clone()
+    shares, kind = batch.shares.clone(), batch.kind.clone()
+    for index in living:
+        others = [other for other in living if other != index and torch.equal(spectra[other], spectra[index])]
+        if torch.rand((), generator=draw) < STRANGERS_SHARE and others:
+            other = others[int(torch.randint(len(others), (), generator=draw))]
+            views[index, 3:] = batch.views[other, 3:]
+            bona_fide[index], shares[index], kind[index] = 0.0, 0.0, UNKNOWN_KIND
+    return LivenessBatch(batch.maps, views, shares, bona_fide, kind)
+
+
+def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some living faces with a piece of an attack before them, as both sensors of the same kinds show it there, in its
+    own shape: more patches, of more materials, than anybody can render."""
+    spectra = batch.maps[:, SPECTRA, 0, 0]
+    maps, views, bona_fide = batch.maps.clone(), batch.views.clone(), batch.bona_fide.clone()
+    shares, kind = batch.shares.clone(), batch.kind.clone()
+    depth, inside = LIVENESS_MAPS.index("relative_depth"), LIVENESS_MAPS.index("inside")
+    local = [LIVENESS_MAPS.index(name) for name in ("relative_depth", "depth_sd", "disparity_sd")]
+    for index in range(len(maps)):
+        if batch.bona_fide[index] < 0.5 or torch.rand((), generator=draw) >= PATCHED_SHARE:
+            continue
+        fine = _patch(views.shape[-1], draw)
+        coarse = functional.avg_pool2d(fine[None], 2)[0]
+        # Of an attack's own surface all through: what a partial attack leaves free is living skin.
+        pure = (batch.shares[:, 0] * coarse).sum((1, 2)) > 0.9 * coarse.sum()
+        donors = (pure & (spectra == spectra[index]).all(1)).nonzero()[:, 0]
+        if not len(donors):
+            continue
+        donor = int(donors[int(torch.randint(len(donors), (), generator=draw))])
+        before = float(torch.rand((), generator=draw)) * PATCH_BEFORE_FACE_MM / RELATIVE_DEPTH_UNIT_MM
+        laid = batch.maps[donor].clone()
+        there = coarse * batch.maps[donor, inside]
+        laid[depth] += ((maps[index, depth] - laid[depth]) * there).sum() / there.sum().clamp_min(1.0) - before
+        maps[index, local] += coarse * (laid[local] - maps[index, local])
+        views[index] += fine * (batch.views[donor] - views[index])
+        shares[index, 0] += coarse * (1 - shares[index, 0])
+        shares[index, 1] *= 1 - coarse
+        bona_fide[index], kind[index] = 0.0, UNKNOWN_KIND
+    return LivenessBatch(maps, views, shares, bona_fide, kind)
+
+
+def _patch(side: int, draw: torch.Generator) -> Tensor:
+    """Where a patch is (S, S), 0 to 1: round to square, over eyes, nose, mouth or cheek."""
+    middle_x, middle_y, across, down, corners, edge = torch.rand(6, generator=draw).tolist()
+    steps = (torch.arange(side) + 0.5) / side - 0.5
+    x = (steps[None, :] - 0.3 * (middle_x - 0.5)) / (0.09 + 0.18 * across)
+    y = (steps[:, None] - 0.4 * (middle_y - 0.5)) / (0.07 + 0.14 * down)
+    power = 2 + 6 * corners
+    distance = (x.abs() ** power + y.abs() ** power) ** (1 / power)
+    return torch.sigmoid((1 - distance) / (0.02 + 0.08 * edge))
+
+
+def _normal(count: int, draw: torch.Generator, deviation: float, *shape: int) -> Tensor:
+    """One a sample: (count, *shape), by default (count, 1, 1, 1)."""
+    return torch.randn((count, *(shape or (1, 1, 1))), generator=draw) * deviation
