@@ -124,6 +124,8 @@ def test_a_face_that_looks_away() -> None:
     shape = Shape(500.0, 40.0, 10.0, 4.0, 0.5, 63.0)
     found = doubts(sighting, info, shape, LIMITS)
     assert "turned_away" in found and "views_disagree" not in found
+    assert "too_far" not in found
+    assert "too_far" in doubts(sighting, info, replace(shape, depth_sd_mm=LIMITS.depth_sd_mm + 1), LIMITS)
     # As of views that were taken one after the other while the face moved along the baseline.
     for eye_distance_mm in (30.0, 95.0):
         assert "views_disagree" in doubts(sighting, info, replace(shape, eye_distance_mm=eye_distance_mm), LIMITS)
