@@ -1,12 +1,12 @@
 """Fault x decision: what happens when sensors, light, cables or timing fail before a living face.
 
-    python benchmarks/fault_injection.py [MANIFEST...] [--split test] [--faults 2120] [--workers 2]
+    python benchmarks/fault_injection.py [MANIFEST...] [--split test] [--faults 2120] [--workers 2] [--out FILE]
 
 Takes bona fide rows of manifests (without any: the bundled pairs) that are called bona fide as they are, puts one fault
 into each pair or stream (``made_faults.py``) and counts the decisions on the stream's last pair. The quality gates are
 asked first, with a liveness model that takes everything for a living face: what they let pass is in the column
-``gates_alone_bona_fide``, and on that the released model decides. Writes results/fault_injection.csv; exit status 1
-where a fault led to ``bona_fide``.
+``gates_alone_bona_fide``, and on that the released model decides. Writes a table, by default
+results/fault_injection.csv; exit status 1 where a fault led to ``bona_fide``.
 """
 
 from __future__ import annotations
@@ -164,6 +164,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=FAULTS, help="only these faults; nothing is written")
     parser.add_argument("--bases", type=int, default=40, help="clean pairs to put them into (%(default)s)")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="table to write (%(default)s)")
     given = parser.parse_args()
     cv2.setNumThreads(1)
     manifests = [Manifest.read(path) for path in given.manifests] or [bundled_pairs()]
@@ -189,7 +190,7 @@ def main() -> int:
     total = row("all", [answer for found in answers.values() for answer in found])
     print(total)
     if not given.only:
-        with RESULTS.open("w", newline="") as file:
+        with given.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(total))
             writer.writeheader()
             writer.writerows([*rows, {**total, "reasons": ""}])
