@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stereolive.synth.lights import emitted
-from stereolive.synth.skin_paint import folds_at
+from stereolive.synth.skin_paint import FOLD_SHADE, folds_at
 from stereolive.synth.spectra import WAVELENGTH_NM, Channels
 from stereolive.synth.surface import FloatArray, Mesh, Reflectance, SurfacePoints
 
@@ -332,7 +332,7 @@ class MaskSurface:
         bump = self.bump * noise[:, 0]
         if self.folds:
             folds = self.folds * folds_at(points.rest_mm, self.seed)
-            albedo = albedo * (1 - np.clip(0.5 * folds, 0, 0.5)[:, None])
+            albedo = albedo * (1 - np.clip(FOLD_SHADE * folds, 0, FOLD_SHADE)[:, None])
             bump = bump - folds
         if self.layer_mm:
             height = points.rest_mm[:, 1] + self.layer_tilt * points.rest_mm[:, 2]

@@ -76,13 +76,23 @@ def _step(value: float, edge: float, width: float) -> float:
     return t * t * (3 - 2 * t)
 
 
+FOLD_SHADE = 0.5
+"""What a fold of a millimetre takes of the light, and any at the most: light hardly gets out of it."""
+
+
+@njit(cache=True, nogil=True)
+def _fold_shares(seed: int) -> tuple[float, float]:
+    """An identity's own shares of the folds around the mouth, and of those of brow, chin and cheek."""
+    around_mouth = 0.5 + noise(0.37, 0.61, 0.13, seed + 34)
+    elsewhere = 0.5 + noise(0.71, 0.23, 0.53, seed + 35)
+    return max(around_mouth, 0.0), max(elsewhere, 0.0)
+
+
 @njit(cache=True, nogil=True, fastmath=True)
-def fold_mm(x: float, y: float, z: float, seed: int) -> float:
+def _fold_mm(x: float, y: float, z: float, coarse: float, fine: float, shares: tuple[float, float], seed: int) -> float:
     """Depth of an old face's folds at a place of the head's frame, 0 where there is none; below 0 beside the mouth,
-    where the cheek hangs over its fold. Each identity has its own share of each."""
+    where the cheek hangs over its fold. ``coarse`` and ``fine``: the skin's slowest two noises there."""
     ax = abs(x)
-    coarse = noise(x * 0.04, y * 0.04, z * 0.04, seed)
-    fine = noise(x * 0.11, y * 0.11, z * 0.11, seed + 1)
     wave = y + 3.0 * coarse + 1.5 * noise(x * 0.06, y * 0.1, z * 0.05, seed + 31)
     forehead = max(-np.sin(wave * 0.85), 0.0) ** 3 * _bell(ax, y, 0.0, -40.0, 32.0, 12.0) * 0.35
     corner = np.arctan2(y - 2.0, ax - 44.0)
@@ -100,23 +110,25 @@ def fold_mm(x: float, y: float, z: float, seed: int) -> float:
     chin = np.exp(-0.5 * ((y - 81.0 + 0.012 * ax * ax) / 1.8) ** 2) * np.exp(-0.5 * (ax / 14.0) ** 2)
     lines = max(noise(0.45 * ax - 0.3 * y, 0.06 * (y + ax), 0.05 * z, seed + 33) - 0.1, 0.0)
     lines *= _bell(ax, y, 46.0, 50.0, 14.0, 22.0)
-    own = 0.5 + noise(0.37, 0.61, 0.13, seed + 34), 0.5 + noise(0.71, 0.23, 0.53, seed + 35)
-    rest = max(own[0], 0.0) * (0.8 * cheek * shown + 0.5 * corner_line) + max(own[1], 0.0) * (
-        0.4 * frown + 0.4 * chin + 0.5 * lines
-    )
+    rest = shares[0] * (0.8 * cheek * shown + 0.5 * corner_line)
+    rest += shares[1] * (0.4 * frown + 0.4 * chin + 0.5 * lines)
     depth: float = (forehead + feet + bag + 2.4 * rest) * (0.7 + 0.5 * fine)
     return depth
 
 
 @njit(cache=True, nogil=True)
 def _fold_rows(points: FloatArray, seed: int, out: FloatArray) -> None:
+    shares = _fold_shares(seed)
     for i in range(len(points)):
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        out[i] = fold_mm(x, y, z, seed) * _step(60.0 - z, 0.0, 50.0)
+        coarse = noise(x * 0.04, y * 0.04, z * 0.04, seed)
+        fine = noise(x * 0.11, y * 0.11, z * 0.11, seed + 1)
+        out[i] = _fold_mm(x, y, z, coarse, fine, shares, seed) * _step(60.0 - z, 0.0, 50.0)
 
 
 def folds_at(points: FloatArray, seed: int) -> FloatArray:
-    """``fold_mm`` (N,) at points (N, 3), less towards the ears."""
+    """Depth (N,) in mm of an old face's folds at points (N, 3) of the head's frame, less towards the ears; as ``paint``
+    lays them."""
     out = np.empty(len(points), np.float32)
     _fold_rows(np.ascontiguousarray(points, np.float32), seed, out)
     return out
@@ -177,6 +189,7 @@ def paint(
     fine = min(1.0, 0.35 / mm_per_pixel)
     mid = min(1.0, 1.2 / mm_per_pixel)
     tone = np.empty(channels, np.float32)
+    fold_shares = _fold_shares(seed)
     for i in range(len(rest)):
         x, y, z = rest[i, 0], rest[i, 1], rest[i, 2]
         ax = abs(x)
@@ -251,10 +264,9 @@ def paint(
             base = colors[_SKIN, c] + cover * (colors[_FOUNDATION_S, c] - colors[_SKIN, c])
             tone[c] = base * np.exp(-(melanin * absorb[0, c] + (blood + blush) * absorb[1, c]))
 
-        # Light hardly gets out of a fold.
-        fold = front * fold_mm(x, y, z, seed) if p[_AGE] > 0.05 else 0.0
+        fold = front * _fold_mm(x, y, z, n1, n2, fold_shares, seed) if p[_AGE] > 0.05 else 0.0
         for c in range(channels):
-            tone[c] *= 1 - min(max(0.5 * p[_AGE] * fold, 0.0), 0.5)
+            tone[c] *= 1 - min(max(FOLD_SHADE * p[_AGE] * fold, 0.0), FOLD_SHADE)
 
         # Lips, painted or not.
         crease = 0.1 * noise(x * 1.3, y * 0.15, z * 0.15, seed + 10) * mid

@@ -43,9 +43,10 @@ class Items(NamedTuple):
 class LivenessInputs:
     """Cached inputs of the rows in ``shards``, by default of all; variant 0 is the detector's own crop."""
 
-    def __init__(self, crops: Crops, folder: Path, shards: Collection[str] = ()) -> None:
+    def __init__(self, crops: Crops, folder: Path, shards: Collection[str] | None = None) -> None:
+        shards = crops.shards if shards is None else shards
         self._maps, self._views = (
-            {shard: np.load(_path(crops, folder, shard, what), mmap_mode="r") for shard in shards or crops.shards}
+            {shard: np.load(_path(crops, folder, shard, what), mmap_mode="r") for shard in shards}
             for what in ("maps", "views")
         )
         self._places = [(row.shard, row.row) for row in crops.rows]

@@ -6,6 +6,7 @@ makes a living face none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -136,14 +137,13 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
 def with_strangers(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
     """Some living faces with another person's second view, of a sensor of the same kind, which is no presentation of
     one living face: what both views show must be one thing."""
-    spectra = batch.maps[:, SPECTRA, 0, 0]
-    living = [index for index in range(len(batch.maps)) if batch.bona_fide[index] > 0.5]
     views, bona_fide = batch.views.clone(), batch.bona_fide.clone()
     shares, kind = batch.shares.clone(), batch.kind.clone()
-    for index in living:
-        others = [other for other in living if other != index and torch.equal(spectra[other], spectra[index])]
-        if torch.rand((), generator=draw) < STRANGERS_SHARE and others:
-            other = others[int(torch.randint(len(others), (), generator=draw))]
+    for index in _drawn_living(batch, STRANGERS_SHARE, draw):
+        others = _seen_alike(batch, index) & (batch.bona_fide > 0.5)
+        others[index] = False
+        other = _one_of(others, draw)
+        if other is not None:
             views[index, 3:] = batch.views[other, 3:]
             bona_fide[index], shares[index], kind[index] = 0.0, 0.0, UNKNOWN_KIND
     return LivenessBatch(batch.maps, views, shares, bona_fide, kind)
@@ -152,22 +152,18 @@ def with_strangers(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch
 def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
     """Some living faces with a piece of an attack before them, as both sensors of the same kinds show it there, in its
     own shape: more patches, of more materials, than anybody can render."""
-    spectra = batch.maps[:, SPECTRA, 0, 0]
     maps, views, bona_fide = batch.maps.clone(), batch.views.clone(), batch.bona_fide.clone()
     shares, kind = batch.shares.clone(), batch.kind.clone()
     depth, inside = LIVENESS_MAPS.index("relative_depth"), LIVENESS_MAPS.index("inside")
     local = [LIVENESS_MAPS.index(name) for name in ("relative_depth", "depth_sd", "disparity_sd")]
-    for index in range(len(maps)):
-        if batch.bona_fide[index] < 0.5 or torch.rand((), generator=draw) >= PATCHED_SHARE:
-            continue
+    for index in _drawn_living(batch, PATCHED_SHARE, draw):
         fine = _patch(views.shape[-1], draw)
         coarse = functional.avg_pool2d(fine[None], 2)[0]
         # Of an attack's own surface all through: what a partial attack leaves free is living skin.
         pure = (batch.shares[:, 0] * coarse).sum((1, 2)) > 0.9 * coarse.sum()
-        donors = (pure & (spectra == spectra[index]).all(1)).nonzero()[:, 0]
-        if not len(donors):
+        donor = _one_of(pure & _seen_alike(batch, index), draw)
+        if donor is None:
             continue
-        donor = int(donors[int(torch.randint(len(donors), (), generator=draw))])
         before = float(torch.rand((), generator=draw)) * PATCH_BEFORE_FACE_MM / RELATIVE_DEPTH_UNIT_MM
         laid = batch.maps[donor].clone()
         there = coarse * batch.maps[donor, inside]
@@ -178,6 +174,25 @@ def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
         shares[index, 1] *= 1 - coarse
         bona_fide[index], kind[index] = 0.0, UNKNOWN_KIND
     return LivenessBatch(maps, views, shares, bona_fide, kind)
+
+
+def _drawn_living(batch: LivenessBatch, share: float, draw: torch.Generator) -> Iterator[int]:
+    """Which living faces a change falls on; each is drawn when it is asked for."""
+    for index in range(len(batch.bona_fide)):
+        if batch.bona_fide[index] > 0.5 and torch.rand((), generator=draw) < share:
+            yield index
+
+
+def _seen_alike(batch: LivenessBatch, index: int) -> Tensor:
+    """Which presentations (B,) sensors of the same kinds saw."""
+    spectra = batch.maps[:, SPECTRA, 0, 0]
+    return (spectra == spectra[index]).all(1)
+
+
+def _one_of(candidates: Tensor, draw: torch.Generator) -> int | None:
+    """One of those that are true of ``candidates`` (B,), if any is."""
+    places = candidates.nonzero()[:, 0]
+    return int(places[int(torch.randint(len(places), (), generator=draw))]) if len(places) else None
 
 
 def _patch(side: int, draw: torch.Generator) -> Tensor:
