@@ -187,7 +187,9 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
     if not feminine:
         kind = rng.choice(4, p=[0.3, 0.3, 0.18, 0.22])
         beard = float((0.0, rng.uniform(0.08, 0.3), rng.uniform(0.3, 0.6), rng.uniform(0.7, 0.96))[kind])
-    shaved = rng.random() < 0.12
+    # Heads without hair, faces without brows or lashes: else a bald head would be a sign of a mask.
+    shaved = rng.random() < 0.3
+    sparse = rng.random() < 0.15
     bald = float(rng.uniform(0.6, 1.0)) if shaved or (not feminine and rng.random() < 0.15 + 0.35 * old) else 0.0
     return {
         "blotch": float(rng.gamma(2.0, 0.035)),
@@ -207,17 +209,17 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "roughness": float(rng.uniform(0.24, 0.65)),
         "f0": 0.028,
         "brow_edge": float(rng.uniform(0.46, 0.72)),
-        "brow_cover": float(rng.uniform(0.35, 0.9)),
+        "brow_cover": float(rng.uniform(0.35, 0.9)) * (float(rng.uniform(0.0, 0.6)) if sparse else 1.0),
         "beard_cover": beard,
         "beard_edge": float(rng.uniform(0.35, 0.75)),
         "moustache": 1.0 if rng.random() < 0.75 else float(rng.uniform(0.0, 0.5)),
         "scalp_cover": 0.0
-        if bald and rng.random() < 0.5
+        if bald and rng.random() < 0.65
         else float(rng.choice([rng.uniform(0.25, 0.6), rng.uniform(0.85, 0.98)], p=[0.2, 0.8])),
         "scalp_edge": float(np.clip(rng.normal(0.5 + 0.12 * old * (not feminine), 0.08), 0.25, 0.85)),
         "bald": bald,
         "strand": float(rng.uniform(0.2, 0.6)),
-        "lash": float(rng.uniform(0.5, 0.8)) + (0.25 if made_up else 0.0),
+        "lash": (float(rng.uniform(0.5, 0.8)) + (0.25 if made_up else 0.0)) * (0.3 if sparse else 1.0),
         "iris_mm": float(rng.uniform(5.5, 6.3)),
         "pupil_mm": float(rng.uniform(1.2, 3.3)),
         "vein": float(rng.uniform(0.05, 0.45)),
@@ -254,7 +256,7 @@ def draw_skin(rng: np.random.Generator, head_source: str, group: int | None, fol
     beard_hair = hair * (1 - grey) + grey * rng.uniform(0.2, 0.45)
     lips = spectra.draw_lip_spectrum(rng, spectrum)
     blood = spectra.haemoglobin_absorption(float(rng.uniform(0.55, 0.9)))
-    sclera_near = rng.uniform(0.3, 0.62)
+    sclera_near = rng.uniform(0.15, 0.62)
     sclera = _curve(
         (400.0, 500.0, 600.0, 700.0, 850.0, 1000.0), (0.42, 0.51, 0.56, 0.57, sclera_near, 0.8 * sclera_near)
     )

@@ -254,8 +254,9 @@ def _hair_part(rng: np.random.Generator, outline: _Outline, skin: Skin) -> list[
         quiff = 0.5 * parting * np.cos(np.radians(azimuth)) * np.cos(np.radians(elevation))
         return height * rise * (1 + quiff)
 
-    mesh = _shell(outline, bottom, thickness, seed, 1.4 if kind != 3 else 3.0)
-    along = (1.0, 0.18, 0.25) if kind != 3 else (0.9, 0.9, 0.9)
+    curly = kind == 3 or rng.random() < 0.25
+    mesh = _shell(outline, bottom, thickness, seed, 3.0 if curly else 1.4)
+    along = (0.9, 0.9, 0.9) if curly else (1.0, 0.18, 0.25)
     material = Hair(spectrum, along, float(rng.uniform(0.2, 0.5)), seed)
     parts = [Part(mesh, material, "hair")]
     if kind == 2:
