@@ -35,6 +35,7 @@ def test_reads_nested_values(tmp_path: Path) -> None:
         ("seed: 1.5", "seed: expected a whole number, got 1.5"),
         ("bpcer: yes", "bpcer: expected a number, got True"),
         ("bpcer: 2", "bpcer: expected a share"),
+        ("liveness: {init_share: 1}", "liveness.init_share: expected 0 to less than 1, got 1.0"),
         ("init_depth_only: 1", "init_depth_only: expected true or false, got 1"),
         ("crop_px: 100", "crop_px: expected a multiple of 16"),
         ("stored_px: 64", "stored_px: expected at least crop_px"),

@@ -205,6 +205,23 @@ def test_training_goes_on_from_a_model_and_keeps_it(
     assert before == {path.name: path.read_bytes() for path in model.folder.iterdir()}
 
 
+def test_a_mean_of_the_weights_before_and_after_can_be_kept(
+    finished: tuple[TrainConfig, Model], crop_folder: Path, tmp_path: Path
+) -> None:
+    config, model = finished
+    learning = dataclasses.replace(config.liveness, learning_rate=1e-2)
+    after = dataclasses.replace(config, out=tmp_path / "m", init=model.folder, joint=JointStage(), liveness=learning)
+    ends = [Weights.of_model(model.folder).liveness]
+    # The second run finds the first one's checkpoint: only the mean is made anew.
+    for share in (0.0, 0.25):
+        mixing = dataclasses.replace(after, liveness=dataclasses.replace(learning, init_share=share))
+        where, log = _prepared(mixing)
+        ends.append(Weights.of_model(train_on_crops(Crops(crop_folder), mixing, where, log).folder).liveness)
+    begun, trained, kept = (state["decide.weight"] for state in ends)
+    assert not torch.allclose(begun, trained)
+    assert torch.allclose(kept, 0.75 * trained + 0.25 * begun, atol=1e-6)
+
+
 def _outputs(model: Model) -> list[float]:
     views = np.random.default_rng(0).random((2, 1, 3, 96, 96)).astype(np.float32)
     disparity, _ = Network(model.depth_path).run(views[0], views[1])

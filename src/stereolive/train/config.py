@@ -58,6 +58,10 @@ class LivenessStage:
     """Of AdamW."""
     average_decay: float = 0.998
     """Of the running mean of the weights, which is what is exported."""
+    init_share: float = 0.0
+    """How much the weights that training started from (``init``) count in the mean that is kept: what training forgot
+    comes back, so a mean of both holds better for what neither has seen (Wortsman et al., "Robust fine-tuning of
+    zero-shot models", 2022)."""
     variants: int = 4
     """Crops a presentation, each with another position, size and coarse shift, as face finders place them."""
     width: int = 32
@@ -135,6 +139,8 @@ class TrainConfig:
         for name, side in (("crop_px", self.crop_px), ("depth.window_px", self.depth.window_px)):
             if side % 16 or side < 64:
                 raise InputError(f"{name}: expected a multiple of 16 from 64 on, got {side}")
+        if not 0 <= self.liveness.init_share < 1:
+            raise InputError(f"liveness.init_share: expected 0 to less than 1, got {self.liveness.init_share}")
         if self.stored_px < self.crop_px:
             raise InputError(f"stored_px: expected at least crop_px ({self.crop_px}), got {self.stored_px}")
         if not 0 < self.bpcer < 1:

@@ -27,7 +27,7 @@ PATCH_BEFORE_FACE_MM = 8.0
 SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
 UNKNOWN_KIND = -100
 """What ``cross_entropy`` leaves out."""
-GRAINED_SHARE, GRAIN = 0.15, 0.05
+GRAINED_SHARE, GRAIN = 0.25, 0.06
 """How many presentations get a coarser surface, and the standard deviation of its contrast's."""
 
 
@@ -107,10 +107,10 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
 
     coloured = ((views[:, 0] - views[:, 2]).abs().mean((1, 2)) > 0.01).float().view(-1, 1, 1, 1)
     views = views * (normal(0.05) + coloured * normal(0.03, 3, 1, 1)).exp()
-    tone, detail, saturation = normal(0.2).exp(), normal(0.4).exp(), normal(0.2).exp()
+    tone, detail, saturation = normal(0.3).exp(), normal(0.4).exp(), normal(0.2).exp()
     white = torch.rand((count, 1, 1, 1), generator=draw) * 1.1 + 0.4
     noise_level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
-    light = normal(0.2, 1, 3, 3)
+    light = normal(0.3, 1, 3, 3)
     chosen = some(0.25)
     views[chosen] = 0.5 * (2 * views[chosen]).pow(tone[chosen])
     chosen = some(0.25)

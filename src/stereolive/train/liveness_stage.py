@@ -72,6 +72,7 @@ def train_liveness(
     model = LivenessTraining(LivenessNetwork(len(kinds), used_channels(stage), stage.width, stage.dropout))
     if start is not None:
         start.start_liveness(model, list(kinds))
+    begun = {name: entry.clone() for name, entry in model.network.state_dict().items()}
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on processors
     sampler = BalancedSampler(rows, train)
 
@@ -120,16 +121,28 @@ def train_liveness(
         config.seed,
         config.checkpoint_minutes,
     )
-    signature = {"stage": asdict(stage), "seed": config.seed, "rows": len(train), "depth": asdict(config.depth)}
+    settings = asdict(stage)
+    del settings["init_share"]  # which counts only once training is done
+    signature = {"stage": settings, "seed": config.seed, "rows": len(train), "depth": asdict(config.depth)}
     if start is not None:
         signature["init"] = start.sha256
     trained = fit(model, recipe, load, loss, validate, config.work, where, log, signature)
     assert isinstance(trained, LivenessTraining)
     network = trained.network
+    if start is not None and stage.init_share:
+        mix_in(network, begun, stage.init_share)
     logits = logits_of(network, inputs, validation, where)
     labels = np.array([rows[index].label == BONA_FIDE for index in validation])
     network.temperature.fill_(temperature(logits, labels))
     return network
+
+
+@torch.no_grad()
+def mix_in(network: LivenessNetwork, begun: Mapping[str, Tensor], share: float) -> None:
+    """Make ``network`` the mean of itself and of the weights ``begun``, which count for ``share``."""
+    for name, entry in network.state_dict().items():
+        if entry.dtype.is_floating_point:
+            entry.lerp_(begun[name].to(entry.device), share)
 
 
 def cell_loss(cells: Tensor, bona_fide: Tensor, shares: Tensor) -> Tensor:
