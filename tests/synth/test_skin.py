@@ -10,7 +10,7 @@ import pytest
 
 from stereolive.synth import spectra
 from stereolive.synth.heads import load_sources
-from stereolive.synth.shapes import MaskSurface
+from stereolive.synth.shapes import Folds, MaskSurface
 from stereolive.synth.skin import Skin, draw_skin
 from stereolive.synth.skin_paint import NUMBERS, folds_at
 from stereolive.synth.spectra import WAVELENGTH_NM, Channels, gaussian_band
@@ -128,8 +128,9 @@ def test_old_skin_and_masks_of_old_people_have_the_same_folds() -> None:
     np.testing.assert_allclose(before.bump_mm - after.bump_mm, 2 * folds, atol=0.01)
     assert (after.albedo[deep] < 0.8 * before.albedo[deep]).all()
     assert np.median(after.albedo[none] / before.albedo[none]) > 0.99  # but for spots of age
-    flat = MaskSurface(np.full(61, 0.5), {}, np.zeros((8, 8, 1), np.float32), 0.04, 0.4, seed=skin.seed)
-    cast, sculpted = (replace(flat, folds=value).reflectance(points, CHANNELS) for value in (0.0, 2.0))
+    flat = MaskSurface(np.full(61, 0.5), {}, np.zeros((8, 8, 1), np.float32), 0.04, 0.4)
+    wrinkled = replace(flat, folds=Folds(2.0, skin.seed))
+    cast, sculpted = (mask.reflectance(points, CHANNELS) for mask in (flat, wrinkled))
     assert cast.bump_mm is None and sculpted.bump_mm is not None
     np.testing.assert_allclose(sculpted.bump_mm, -2 * folds, atol=0.01)
     assert (sculpted.albedo[deep] < 0.8 * cast.albedo[deep]).all()

@@ -23,6 +23,7 @@ from stereolive.synth.kit import (
 )
 from stereolive.synth.raster import clipped
 from stereolive.synth.shapes import (
+    Folds,
     MaskSurface,
     Plain,
     box,
@@ -88,9 +89,11 @@ def _paints(kit: Kit, base: Spectrum, strength: float) -> dict[str, Spectrum]:
     return paints
 
 
-def _folds(rng: np.random.Generator) -> float:
+def _folds(rng: np.random.Generator) -> Folds | None:
     """Masks are often of old people, more wrinkled than any."""
-    return float(rng.uniform(0.3, 2.0)) if rng.random() < 0.45 else 0.0
+    depth = float(rng.uniform(0.3, 2.0)) if rng.random() < 0.45 else 0.0
+    seed = int(rng.integers(1 << 20))
+    return Folds(depth, seed) if depth else None
 
 
 def build_soft_mask(kit: Kit) -> Built:
@@ -114,7 +117,6 @@ def build_soft_mask(kit: Kit) -> Built:
         bump=rng.uniform(0.0, 0.08),
         scattering=rng.uniform(0.8, 3.5) if silicone else rng.uniform(0.2, 1.2),
         folds=_folds(rng),
-        seed=int(rng.integers(1 << 20)),
     )
     living = wearer(kit)
     hair = [part for part in living[1:] if "hair" in part.name]
@@ -148,7 +150,6 @@ def build_rigid(kit: Kit) -> Built:
         layer_tilt=rng.normal(0, 0.3),
         scattering=rng.uniform(0, 0.8),
         folds=_folds(rng),
-        seed=int(rng.integers(1 << 20)),
     )
     parts = [Part(mesh, material, "mask"), *glasses_over(kit, whole, 0.0)]
     if kit.rng.random() < 0.75:
@@ -180,7 +181,6 @@ def build_bust(kit: Kit) -> Built:
         bump=rng.uniform(0, 0.12) if plaster else 0.0,
         scattering=rng.uniform(0, 0.6),
         folds=_folds(rng),
-        seed=int(rng.integers(1 << 20)),
     )
     bottom = float(mesh.vertices_mm[:, 1].max())
     parts = [Part(mesh, material, "bust"), *glasses_over(kit, whole, 0.0)]

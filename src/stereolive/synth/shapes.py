@@ -298,6 +298,14 @@ class Glowing:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """An old face's folds cast in a mask: ``depth`` as skin's age."""
+
+    depth: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class MaskSurface:
     """A mask's or bust's surface: base material with painted lips, brows and eyes where it has them."""
 
@@ -312,8 +320,7 @@ class MaskSurface:
     layer_mm: float = 0.0  # printed layers, 0 = none
     layer_tilt: float = 0.0
     scattering: float = 0.0
-    folds: float = 0.0  # of an old face, as skin's age
-    seed: int = 0  # of the folds
+    folds: Folds | None = None
 
     def reflectance(self, points: SurfacePoints, channels: Channels) -> Reflectance:
         count = len(points.uv)
@@ -331,7 +338,7 @@ class MaskSurface:
             albedo = albedo * (1 - 0.9 * np.clip((2.4 - radius) / 0.6, 0, 1))
         bump = self.bump * noise[:, 0]
         if self.folds:
-            folds = self.folds * folds_at(points.rest_mm, self.seed)
+            folds = self.folds.depth * folds_at(points.rest_mm, self.folds.seed)
             albedo = albedo * (1 - np.clip(FOLD_SHADE * folds, 0, FOLD_SHADE)[:, None])
             bump = bump - folds
         if self.layer_mm:
