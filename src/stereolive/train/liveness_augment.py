@@ -20,7 +20,7 @@ DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
 STRANGERS_SHARE = 0.08
 """How many of the living faces get another person's second view."""
-PATCHED_SHARE = 0.08
+PATCHED_SHARE = 0.12
 """How many of the living faces get a patch of an attack."""
 PATCH_BEFORE_FACE_MM = 8.0
 """How far before the skin such a patch may stand."""
@@ -111,7 +111,7 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     white = torch.rand((count, 1, 1, 1), generator=draw) * 1.1 + 0.4
     noise_level = torch.rand((count, 1, 1, 1), generator=draw) * 0.03
     light = normal(0.3, 1, 3, 3)
-    chosen = some(0.25)
+    chosen = some(0.4)
     views[chosen] = 0.5 * (2 * views[chosen]).pow(tone[chosen])
     chosen = some(0.25)
     smooth = functional.interpolate(functional.avg_pool2d(views[chosen], 4), views.shape[2:], mode="bilinear")
@@ -119,7 +119,7 @@ def other_cameras(views: Tensor, draw: torch.Generator) -> Tensor:
     chosen = some(0.25)
     grey = views[chosen].mean(1, keepdim=True)
     views[chosen] = grey + saturation[chosen] * (views[chosen] - grey)
-    chosen = some(0.25)
+    chosen = some(0.35)
     views[chosen] = views[chosen] * functional.interpolate(light[chosen].exp(), views.shape[2:], mode="bicubic")
     chosen = some(0.2)
     overexposed = views[chosen].minimum(white[chosen])
