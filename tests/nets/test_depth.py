@@ -125,6 +125,18 @@ def test_losses_are_finite_without_any_measurement() -> None:
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
+def test_what_was_not_measured_teaches_no_uncertainty() -> None:
+    network = DepthNetwork()
+    output = network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
+    output.log_scale.retain_grad()
+    target = torch.randn(2, 1, 64, 64)
+    measured = torch.tensor([1.0, 0.0])
+    depth_losses(output, target, torch.ones_like(target), network.bin_disparity, measured).total.backward()
+    assert output.log_scale.grad is not None
+    taught = output.log_scale.grad.abs().sum((1, 2, 3)) > 0
+    assert taught.tolist() == [True, False]
+
+
 def test_every_parameter_learns() -> None:
     network = DepthNetwork()
     for layer in (network.aggregate.logits, network.refine.out):

@@ -33,11 +33,14 @@ class DepthLosses:
     calibration: Tensor  # mean |error| / b, 1 where the uncertainty is honest
 
 
-def depth_losses(output: DepthOutput, target_px: Tensor, weight: Tensor, bin_disparity: Tensor) -> DepthLosses:
+def depth_losses(
+    output: DepthOutput, target_px: Tensor, weight: Tensor, bin_disparity: Tensor, measured: Tensor | None = None
+) -> DepthLosses:
     """All losses of the depth stage.
 
     ``target_px``, ``weight`` (B, 1, S, S). Targets beyond the search range are held at its end and count a tenth: a far
-    background should be said to be far, no more.
+    background should be said to be far, no more. ``measured`` (B,), 1 or 0: whose targets were measured, by default
+    all; the others teach no uncertainty.
     """
     reach = float(bin_disparity.flatten()[-1])
     beyond = target_px.abs() > reach
@@ -52,7 +55,8 @@ def depth_losses(output: DepthOutput, target_px: Tensor, weight: Tensor, bin_dis
     bins = _mean(bin_cross_entropy(output.logits, quarter, bin_disparity), quarter_weight)
     shifts = bin_disparity[:, ::2]
     matching = _mean(bin_cross_entropy(output.matching, quarter, shifts), quarter_weight)
-    likelihood = _mean(laplace_nll(output.disparity, output.log_scale, half), half_weight)
+    honest_weight = half_weight if measured is None else half_weight * measured.view(-1, 1, 1, 1)
+    likelihood = _mean(laplace_nll(output.disparity, output.log_scale, half), honest_weight)
 
     total = fine + 0.5 * middle + 0.3 * coarse + 0.3 * bins + 0.1 * matching + 0.3 * likelihood
     error = (output.disparity - half).abs().detach()

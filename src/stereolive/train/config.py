@@ -38,6 +38,9 @@ class DepthStage:
     """Share of the steps over which the change of appearance grows from a tenth to its full strength."""
     average_decay: float = 0.999
     """Of the running mean of the weights, which is what is exported."""
+    own_depth: bool = False
+    """Whether presentations without depth teach the network that training starts from (``init``) by what it says of
+    them itself, where it agrees with itself."""
     width: int = 48
     """Channels of the network at a quarter of the resolution, a multiple of 16."""
     max_shift: int = 6

@@ -24,7 +24,8 @@ class StoredBatch:
 
     first: Tensor  # (B, T, T, 3) uint8
     second: Tensor  # (B, T, T, 3) uint8
-    disparity: Tensor  # (B, T, T) float16, crop px, NaN where not measured
+    disparity: Tensor  # (B, T, T) float16, crop px, NaN where not known
+    measured: Tensor  # (B,) whether the disparity was measured; else the depth network said it itself
 
 
 @dataclass(frozen=True)

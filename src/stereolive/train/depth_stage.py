@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stereolive.data.crops import Crops
@@ -15,7 +17,8 @@ from stereolive.nets.depth import DepthNetwork, bin_disparity_px
 from stereolive.nets.losses import depth_losses, pooled
 from stereolive.train.config import DepthStage, TrainConfig
 from stereolive.train.depth_augment import StoredBatch, augmented, centred
-from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, generator
+from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, generator, main_first
+from stereolive.train.own_depth import own_depths
 from stereolive.train.weights import Weights
 
 MIN_KNOWN_SHARE = 0.05
@@ -31,13 +34,14 @@ def train_depth(
     log: Log,
     start: Weights | None = None,
 ) -> DepthNetwork:
-    """Train the depth network on the rows ``train`` of ``crops`` that have depth; the running mean of its weights is
-    returned.
+    """Train the depth network on the rows ``train`` of ``crops`` that have depth, and with ``own_depth`` on the others
+    by what it says of them itself; the running mean of its weights is returned.
 
-    From ``start``, or from nothing. Where no row has depth, a network that starts from a model's stays as it is.
+    From ``start``, or from nothing. Where no row teaches it, a network that starts from a model's stays as it is.
     Raises InputError where there is neither depth nor a start.
     """
     stage = config.depth
+    calibrated = [index for index in train if not crops.rows[index].is_registered]
     train, validation = with_depth(crops, train), with_depth(crops, validation)
     torch.manual_seed(config.seed)
     model = DepthNetwork(stage.width, stage.max_shift)
@@ -45,6 +49,13 @@ def train_depth(
         start.start_depth(model)
     if not stage.steps:
         return model.eval()
+    own: Mapping[int, NDArray[np.float16]] = {}
+    if start is not None and stage.own_depth:
+        bare = sorted(set(calibrated) - set(train))
+        model.to(where.device)
+        own = main_first(where, lambda: own_depths(crops, bare, model, config.work, start.sha256))
+        log.say(f"{len(own)} of {len(bare)} presentations without depth teach by what the depth network says of them")
+        train = train + list(own)
     if not train:
         if start is None:
             raise InputError("no training presentation has depth; give a column depth, or start from a model (init)")
@@ -56,14 +67,15 @@ def train_depth(
     def load(step: int) -> StoredBatch:
         batch = stage.batch if step < whole_from else stage.whole_batch
         chosen = batch_indices(len(train), batch, step, config.seed)[where.rank :: where.world]
-        return read_batch(crops, [train[index] for index in chosen])
+        return read_batch(crops, [train[index] for index in chosen], own)
 
     def loss(network: nn.Module, stored: StoredBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         side = stage.window_px if step < whole_from else config.crop_px
         strength = appearance_strength(step, stage)
         stored = on_device(stored, where)
         batch = augmented(stored, side, config.crop_px, strength, generator(config.seed, step, where.rank))
-        losses = depth_losses(network(batch.first, batch.second), batch.disparity, batch.weight, bins)
+        output = network(batch.first, batch.second)
+        losses = depth_losses(output, batch.disparity, batch.weight, bins, stored.measured.float())
         logged = {"loss": losses.total, "error_px": losses.error_px, "face_px": losses.face_error_px}
         return losses.total, logged
 
@@ -150,13 +162,21 @@ def appearance_strength(step: int, stage: DepthStage) -> float:
     return min(1.0, 0.1 + 0.9 * step / max(1.0, stage.ramp_share * stage.steps))
 
 
-def read_batch(crops: Crops, rows: Sequence[int]) -> StoredBatch:
-    """Stored crops as tensors."""
-    return StoredBatch(*(torch.from_numpy(array) for array in crops.read(rows)))
+def read_batch(
+    crops: Crops, rows: Sequence[int], own: Mapping[int, NDArray[np.float16]] = MappingProxyType({})
+) -> StoredBatch:
+    """Stored crops as tensors; ``own``: disparity of rows that came without."""
+    first, second, disparity = crops.read(rows)
+    for place, row in enumerate(rows):
+        if row in own:
+            disparity[place] = own[row]
+    measured = np.array([row not in own for row in rows])
+    return StoredBatch(*(torch.from_numpy(array) for array in (first, second, disparity, measured)))
 
 
 def on_device(batch: StoredBatch, where: Machine) -> StoredBatch:
-    return StoredBatch(*(array.to(where.device) for array in (batch.first, batch.second, batch.disparity)))
+    parts = (batch.first, batch.second, batch.disparity, batch.measured)
+    return StoredBatch(*(array.to(where.device) for array in parts))
 
 
 def evenly(rows: Sequence[int], most: int) -> list[int]:
