@@ -351,20 +351,31 @@ def unsynchronised(base: Base, other: Base, rng: np.random.Generator) -> Iterato
 
 
 def bumped(low_deg: float, high_deg: float, pairs: int) -> Fault:
-    """The second sensor was turned against the rig file, about any axis that moves rows."""
+    """The second sensor was turned against the rig file, about the axis that moves rows; away from where they match,
+    since rendered rigs are a little off themselves, and a turn that puts them right is no fault."""
 
     def fault(base: Base, other: Base, rng: np.random.Generator) -> Iterator[Shot]:
         axis = base.rig.rectification.rotation_first[0]
-        turn = np.radians(rng.choice((-1, 1)) * rng.uniform(low_deg, high_deg)) * axis
-        rotation = np.asarray(cv2.Rodrigues(turn)[0]) @ base.rig.rotation_second_from_first
-        center = -base.rig.rotation_second_from_first.T @ base.rig.translation_second_from_first_mm
-        rig = replace(
-            base.rig, rotation_second_from_first=rotation, translation_second_from_first_mm=-rotation @ center
-        )
+        angle = np.radians(rng.uniform(low_deg, high_deg))
+        rig = max((turned(base.rig, sign * angle * axis) for sign in (-1, 1)), key=lambda rig: rows_apart(base, rig))
         for _ in range(pairs):
             yield Shot(noisy(base.first, rng), noisy(base.second, rng), rig=rig)
 
     return fault
+
+
+def turned(rig: Rig, turn: np.ndarray[Any, Any]) -> Rig:
+    """The second sensor turned about its centre."""
+    rotation = np.asarray(cv2.Rodrigues(turn)[0]) @ rig.rotation_second_from_first
+    center = -rig.rotation_second_from_first.T @ rig.translation_second_from_first_mm
+    return replace(rig, rotation_second_from_first=rotation, translation_second_from_first_mm=-rotation @ center)
+
+
+def rows_apart(base: Base, rig: Rig) -> float:
+    """How far the face's landmarks lie from each other's rows by this rig, in rectified pixels."""
+    first = rig.rectification.rectify_points(base.face_first.landmarks, "first")
+    second = rig.rectification.rectify_points(base.face_second.landmarks, "second")
+    return abs(float(np.median((first - second)[:, 1])))
 
 
 FAULTS: dict[str, Fault] = {
