@@ -242,6 +242,8 @@ def ablation(results: Path) -> str:
         "network has seen what is left out. The last two columns: AUC over what was left out, and that of the model",
         "that it compares with (a group's row `nothing`, else the first row), which learned from it.",
         "The group `stages` goes on from the finished model instead, at full resolution and for few, small steps.",
+        "After so few steps models with fewer inputs are further on: the group `channels` tells how fast each input is",
+        "learned from, not what it buys in the end.",
         "",
         "| | | trained on | AUC | APCER | worst species | left out: accepted | left out: AUC | known: AUC |",
         "|---|---|---|---|---|---|---|---|---|",
