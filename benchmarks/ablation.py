@@ -134,12 +134,13 @@ def variants(rows: list[CropRow]) -> Iterator[Variant]:
     yield Variant("one only", "print_flat", left_out=lambda row: row.species not in (BONA_FIDE, "print_flat"))
     for group, told in IN_TURN.items():
         kinds = sorted({told(row) for row in rows} - {""})
-        halves = [frozenset(kinds[0::2]), frozenset(kinds[1::2])]
-        conditions = [partial(_is_among, told, half) for half in halves]
-        yield Variant(group, NOTHING, half="first half", of_half=conditions[0])
+        halves = [
+            (name, partial(_is_among, told, frozenset(kinds[start::2])))
+            for start, name in enumerate(("first half", "second half"))
+        ]
+        yield Variant(group, NOTHING, half=halves[0][0], of_half=halves[0][1])
         for place, kind in enumerate(kinds):
-            half, of_half = ("first half", "second half")[place % 2], conditions[place % 2]
-            yield Variant(group, kind, (), partial(_is_among, told, frozenset([kind])), half, of_half)
+            yield Variant(group, kind, (), partial(_is_among, told, frozenset([kind])), *halves[place % 2])
 
 
 def _is_among(told: Callable[[CropRow], str], kinds: frozenset[str], row: CropRow) -> bool:
@@ -184,24 +185,23 @@ def measured(
     """A row of the table. ``folder``: where rows keep what further rows need."""
     sides = split(rows, config.validation_share, config.seed)
     validation = sides["validation"]
+    train = [index for index in sides["train"] if not variant.left_out(rows[index])]
 
-    def trained(name: str, left_out: Chosen, stage: LivenessStage, start: Weights | None) -> LivenessNetwork:
+    def trained(name: str, learned: list[int], stage: LivenessStage, start: Weights | None) -> LivenessNetwork:
         run = replace(config, out=folder / name.replace(" ", "_"), liveness=stage)
         run.work.mkdir(parents=True, exist_ok=True)
-        learned = [index for index in sides["train"] if not left_out(rows[index])]
         log = Log(run.work / "metrics.jsonl", where)
         return train_liveness(rows, inputs, learned, validation, run, where, log, start)
 
     stage = replace(config.liveness, channels=variant.channels)
     start = None
     if variant.half:
-        begun = trained(f"{variant.group}/{variant.half}", variant.of_half, stage, None)
-        kinds = kind_numbers(rows, [index for index in sides["train"] if not variant.of_half(rows[index])])
-        start = Weights({}, begun.state_dict(), tuple(kinds), f"{variant.group}, {variant.half}")
+        rest = [index for index in sides["train"] if not variant.of_half(rows[index])]
+        begun = trained(f"{variant.group}/{variant.half}", rest, stage, None)
+        start = Weights({}, begun.state_dict(), tuple(kind_numbers(rows, rest)), f"{variant.group}, {variant.half}")
         stage = replace(stage, steps=stage.steps // 3, learning_rate=stage.learning_rate / 3)
-    network = trained(f"{variant.group}/{variant.name}", variant.left_out, stage, start)
+    network = trained(f"{variant.group}/{variant.name}", train, stage, start)
 
-    train = [index for index in sides["train"] if not variant.left_out(rows[index])]
     left_out = [index for index in sides["train"] + validation if variant.left_out(rows[index])]
     logits = logits_of(network, inputs, validation, where)
     whole = folder / f"{variant.whole.replace(' ', '_')}.npy"

@@ -89,13 +89,7 @@ def operating(results: Path) -> str:
         for point in sorted(model["operating_points"], key=lambda point: float(point["threshold"])):
             if not point["name"].startswith("bpcer"):
                 continue
-            accepted: dict[str, list[bool]] = {}
-            for row in scored:
-                kind = row["pai_species"] or row["label"]
-                accepted.setdefault(kind, []).append(float(row["score"]) >= point["threshold"])
-            living = accepted.pop("bona_fide")
-            bpcer = Rate(len(living) - sum(living), len(living)).as_json()
-            apcer = {kind: Rate(sum(found), len(found)).as_json() for kind, found in accepted.items()}
+            bpcer, apcer = rates_at(scored, point["threshold"])
             worst = max(apcer, key=lambda kind: float(apcer[kind]["rate"]))
             rows.append(
                 f"| {what} | `{point['name']}`, {point['threshold']:.3f} | {percent(bpcer)} | {percent(apcer[worst])}, "
@@ -109,6 +103,16 @@ def operating(results: Path) -> str:
         "| presentations | operating point | BPCER | APCER of the worst species |\n|---|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
+
+
+def rates_at(scored: list[dict[str, str]], threshold: float) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """BPCER, and APCER by species, of rows of a score file that got a response."""
+    accepted: dict[str, list[bool]] = {}
+    for row in scored:
+        accepted.setdefault(row["pai_species"] or row["label"], []).append(float(row["score"]) >= threshold)
+    living = accepted.pop("bona_fide")
+    bpcer = Rate(len(living) - sum(living), len(living)).as_json()
+    return bpcer, {kind: Rate(sum(found), len(found)).as_json() for kind, found in accepted.items()}
 
 
 def depth(results: Path) -> str:

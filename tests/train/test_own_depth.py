@@ -4,10 +4,8 @@ and enough to train on."""
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -51,17 +49,8 @@ def test_views_of_different_things_teach_nothing(network: DepthNetwork, crops: C
 
 
 def test_rows_without_depth_train_the_network_that_training_starts_from(
-    crop_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bare_crop_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "crops"
-    shutil.copytree(crop_folder, folder)
-    shard = folder / "shard-00000"
-    np.save(shard / "disparity.npy", np.full_like(np.load(shard / "disparity.npy"), np.nan))
-    lines = [line.split(",") for line in (shard / "index.csv").read_text().splitlines()]
-    column = lines[0].index("known_share")
-    bare = [lines[0], *([*cells[:column], "0.0", *cells[column + 1 :]] for cells in lines[1:])]
-    (shard / "index.csv").write_text("\n".join(",".join(cells) for cells in bare) + "\n")
-
     model = released_model()
     config = load_config(None, init=model, manifest="none.csv", out=str(tmp_path / "m"), crop_px=96, stored_px=128)
     few = dataclasses.replace(config.depth, steps=3, batch=2, window_px=64, whole_batch=2)
@@ -70,7 +59,7 @@ def test_rows_without_depth_train_the_network_that_training_starts_from(
         run = dataclasses.replace(config, depth=dataclasses.replace(few, own_depth=own_depth))
         run.work.mkdir(exist_ok=True)
         log = Log(run.work / "metrics.jsonl", where)
-        trained = train_depth(Crops(folder), list(range(8)), [], run, where, log, start)
+        trained = train_depth(Crops(bare_crop_folder), list(range(8)), [], run, where, log, start)
         kept = all(torch.equal(entry, start.depth[name]) for name, entry in trained.state_dict().items())
         assert kept is not own_depth
     assert "8 presentations without depth teach by what" in capsys.readouterr().out
@@ -78,5 +67,5 @@ def test_rows_without_depth_train_the_network_that_training_starts_from(
     (kept_file,) = run.work.glob("own_depth-*.npy")
     before = kept_file.stat().st_mtime_ns
     (run.work / "depth.checkpoint").unlink()
-    train_depth(Crops(folder), list(range(8)), [], run, where, log, start)
+    train_depth(Crops(bare_crop_folder), list(range(8)), [], run, where, log, start)
     assert kept_file.stat().st_mtime_ns == before

@@ -264,25 +264,15 @@ def test_what_cannot_be_started_from_is_refused(finished: tuple[TrainConfig, Mod
 
 
 def test_where_nothing_has_depth_the_depth_network_stays(
-    finished: tuple[TrainConfig, Model], crop_folder: Path, tmp_path: Path
+    finished: tuple[TrainConfig, Model], bare_crop_folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "crops"
-    shutil.copytree(crop_folder, folder)
-    path = folder / "shard-00000" / "disparity.npy"
-    np.save(path, np.full_like(np.load(path), np.nan))
-    index = folder / "shard-00000" / "index.csv"
-    lines = index.read_text().splitlines()
-    column = lines[0].split(",").index("known_share")
-    cells = [line.split(",") for line in lines[1:]]
-    rows = [",".join([*line[:column], "0.0", *line[column + 1 :]]) for line in cells]
-    index.write_text("\n".join([lines[0], *rows]) + "\n")
     config = _config(tmp_path / "m", 5, init=finished[1].folder)
     where, log = _prepared(config)
     start = Weights.of_model(finished[1].folder)
-    kept = train_depth(Crops(folder), [0, 1], [2], config, where, log, start)
+    kept = train_depth(Crops(bare_crop_folder), [0, 1], [2], config, where, log, start)
     assert all(torch.equal(entry, start.depth[name]) for name, entry in kept.state_dict().items())
     with pytest.raises(InputError, match="or start from a model"):
-        train_depth(Crops(folder), [0, 1], [2], config, where, log)
+        train_depth(Crops(bare_crop_folder), [0, 1], [2], config, where, log)
 
 
 def test_views_that_lie_on_each_other_teach_the_liveness_model_alone(

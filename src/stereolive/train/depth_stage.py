@@ -41,8 +41,7 @@ def train_depth(
     Raises InputError where there is neither depth nor a start.
     """
     stage = config.depth
-    calibrated = [index for index in train if not crops.rows[index].is_registered]
-    train, validation = with_depth(crops, train), with_depth(crops, validation)
+    taught, validation = with_depth(crops, train), with_depth(crops, validation)
     torch.manual_seed(config.seed)
     model = DepthNetwork(stage.width, stage.max_shift)
     if start is not None:
@@ -51,12 +50,12 @@ def train_depth(
         return model.eval()
     own: Mapping[int, NDArray[np.float16]] = {}
     if start is not None and stage.own_depth:
-        bare = sorted(set(calibrated) - set(train))
+        bare = [index for index in sorted(set(train) - set(taught)) if not crops.rows[index].is_registered]
         model.to(where.device)
         own = main_first(where, lambda: own_depths(crops, bare, model, config.work, start.sha256))
         log.say(f"{len(own)} of {len(bare)} presentations without depth teach by what the depth network says of them")
-        train = train + list(own)
-    if not train:
+        taught += own
+    if not taught:
         if start is None:
             raise InputError("no training presentation has depth; give a column depth, or start from a model (init)")
         log.say("no training presentation has depth: the depth network stays as it is")
@@ -66,8 +65,8 @@ def train_depth(
 
     def load(step: int) -> StoredBatch:
         batch = stage.batch if step < whole_from else stage.whole_batch
-        chosen = batch_indices(len(train), batch, step, config.seed)[where.rank :: where.world]
-        return read_batch(crops, [train[index] for index in chosen], own)
+        chosen = batch_indices(len(taught), batch, step, config.seed)[where.rank :: where.world]
+        return read_batch(crops, [taught[index] for index in chosen], own)
 
     def loss(network: nn.Module, stored: StoredBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         side = stage.window_px if step < whole_from else config.crop_px
@@ -92,7 +91,7 @@ def train_depth(
         config.seed,
         config.checkpoint_minutes,
     )
-    signature = {"stage": asdict(stage), "seed": config.seed, "crop_px": config.crop_px, "crops": len(train)}
+    signature = {"stage": asdict(stage), "seed": config.seed, "crop_px": config.crop_px, "crops": len(taught)}
     if start is not None:
         signature["init"] = start.sha256
     trained = fit(model, recipe, load, loss, validate, config.work, where, log, signature)

@@ -22,7 +22,7 @@ from stereolive.nets.liveness import Answers, LivenessNetwork, LivenessTraining
 from stereolive.train.cache import VIEW_UNIT, Items, LivenessInputs
 from stereolive.train.config import LivenessStage, TrainConfig
 from stereolive.train.liveness_augment import LivenessBatch, augmented, with_patches, with_strangers
-from stereolive.train.loop import Log, Machine, Recipe, fit, generator
+from stereolive.train.loop import Log, Machine, Recipe, fit, generator, move_towards
 from stereolive.train.threshold import area_under_curve
 from stereolive.train.weights import Weights
 
@@ -72,7 +72,7 @@ def train_liveness(
     model = LivenessTraining(LivenessNetwork(len(kinds), used_channels(stage), stage.width, stage.dropout))
     if start is not None:
         start.start_liveness(model, list(kinds))
-    begun = {name: entry.clone() for name, entry in model.network.state_dict().items()}
+    begun = {name: entry.to(where.device, copy=True) for name, entry in model.network.state_dict().items()}
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on processors
     sampler = BalancedSampler(rows, train)
 
@@ -130,19 +130,11 @@ def train_liveness(
     assert isinstance(trained, LivenessTraining)
     network = trained.network
     if start is not None and stage.init_share:
-        mix_in(network, begun, stage.init_share)
+        move_towards(network.state_dict(), begun, stage.init_share)
     logits = logits_of(network, inputs, validation, where)
     labels = np.array([rows[index].label == BONA_FIDE for index in validation])
     network.temperature.fill_(temperature(logits, labels))
     return network
-
-
-@torch.no_grad()
-def mix_in(network: LivenessNetwork, begun: Mapping[str, Tensor], share: float) -> None:
-    """Make ``network`` the mean of itself and of the weights ``begun``, which count for ``share``."""
-    for name, entry in network.state_dict().items():
-        if entry.dtype.is_floating_point:
-            entry.lerp_(begun[name].to(entry.device), share)
 
 
 def cell_loss(cells: Tensor, bona_fide: Tensor, shares: Tensor) -> Tensor:

@@ -261,12 +261,19 @@ def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
+def move_towards(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], share: float) -> set[str]:
+    """Move the weights ``ours`` by ``share`` of the way to ``theirs``, in place. Returns the names of those that moved,
+    which whole numbers do not."""
+    moving = [name for name, entry in ours.items() if entry.dtype.is_floating_point]
+    torch._foreach_lerp_([ours[name] for name in moving], [theirs[name] for name in moving], share)
+    return set(moving)
+
+
+@torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     share = 1.0 - min(decay, (1 + step) / (10 + step))
     ours, theirs = average.state_dict(), model.state_dict()
-    moving = [name for name, entry in ours.items() if entry.dtype.is_floating_point]
-    torch._foreach_lerp_([ours[name] for name in moving], [theirs[name] for name in moving], share)
-    for name in ours.keys() - set(moving):
+    for name in ours.keys() - move_towards(ours, theirs, share):
         ours[name].copy_(theirs[name])
 
 

@@ -43,11 +43,16 @@ def own_disparity(network: DepthNetwork, first: Tensor, second: Tensor) -> Tenso
     # Mirrored, the second view is a first one: nearer is larger again.
     pairs.append((second.flip(3), first.flip(3)))
     *looks, mirrored = network(*(torch.cat(views) for views in zip(*pairs, strict=True))).disparity.chunk(len(pairs))
-    said = torch.stack([(look, look.flip(2))[place % 2] - OFFSETS_PX[place // 2] for place, look in enumerate(looks)])
+    said = torch.stack(
+        [
+            look - offset
+            for offset, upright, upside_down in zip(OFFSETS_PX, looks[0::2], looks[1::2], strict=True)
+            for look in (upright, upside_down.flip(2))
+        ]
+    )
     disparity = said.mean(0)
-    from_second = mirrored.flip(3)
     agreed = said.amax(0) - said.amin(0) <= AGREED_PX
-    agreed &= (warp(from_second, disparity / 2) - disparity).abs() <= CONSISTENT_PX
+    agreed &= (warp(mirrored.flip(3), disparity / 2) - disparity).abs() <= CONSISTENT_PX
     # What came in at the other border is no picture.
     rolled = max(OFFSETS_PX) // 2 + 1
     agreed[..., :rolled] = False
