@@ -41,6 +41,7 @@ def test_reads_nested_values(tmp_path: Path) -> None:
         ("stored_px: 64", "stored_px: expected at least crop_px"),
         ("depth: 3", "depth should hold keys and values"),
         ("device: tpu", "device: expected auto, cpu or cuda"),
+        ("precision: float16", "precision: expected float32 or bfloat16, got 'float16'"),
         ("- 1", "it should hold keys and values"),
         ("a: [", "cannot be read"),
     ],

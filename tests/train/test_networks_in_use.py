@@ -27,6 +27,7 @@ from stereolive.train.liveness_augment import (
     other_cameras,
     with_patches,
     with_strangers,
+    with_surroundings,
 )
 from stereolive.train.liveness_stage import BalancedSampler, cell_loss
 from stereolive.types import FaceCrop
@@ -283,6 +284,29 @@ def test_patches_come_from_attacks_that_the_same_kinds_of_sensors_saw(monkeypatc
     # A partial attack whose patch lies elsewhere leaves living skin there: that is no patch.
     shares[2, 0] = 0.0
     assert with_patches(before, torch.Generator().manual_seed(2)).bona_fide.tolist() == [1, 1, 0, 0]
+
+
+def test_faces_get_the_surroundings_of_others_that_the_same_kinds_of_sensors_saw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stereolive.train.liveness_augment.SURROUNDINGS_SHARE", 1.0)
+    maps, views = torch.zeros(3, len(LIVENESS_MAPS), 48, 48), torch.zeros(3, 6, 96, 96)
+    own = torch.arange(3.0).view(3, 1, 1, 1)
+    views += own
+    for name in ("relative_depth", "distance"):
+        maps[:, LIVENESS_MAPS.index(name)] = own[:, 0]
+    maps[:, LIVENESS_MAPS.index("lead_is_visible")] = torch.tensor([1.0, 1, 0]).view(3, 1, 1)
+    shares = torch.zeros(3, 2, 48, 48) + own
+    before = LivenessBatch(maps, views, shares, torch.tensor([1.0, 0, 1]), torch.arange(3))
+    after = with_surroundings(before, torch.Generator().manual_seed(0))
+    assert torch.equal(after.bona_fide, before.bona_fide) and torch.equal(after.kind, before.kind)
+    depth, distance = (after.maps[:, LIVENESS_MAPS.index(name)] for name in ("relative_depth", "distance"))
+    for planes in (after.views, after.shares, depth[:, None]):
+        middle, corner = planes[:, 0, planes.shape[2] // 2, planes.shape[3] // 2], planes[:, 0, 0, 0]
+        assert torch.allclose(middle, torch.arange(3.0), atol=0.01)
+        # The two that are seen alike change places; who is alone stays.
+        assert torch.allclose(corner, torch.tensor([1.0, 0, 2]), atol=0.01)
+    assert torch.equal(distance, before.maps[:, LIVENESS_MAPS.index("distance")])
 
 
 def test_coarser_surfaces_have_their_spots_in_both_views(monkeypatch: pytest.MonkeyPatch) -> None:

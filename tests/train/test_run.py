@@ -70,6 +70,22 @@ def test_the_depth_network_learns_a_handful_of_pairs(crops: Crops, tmp_path: Pat
     assert logged[-1]["step"] == 70 and any("validation" in entry for entry in logged)
 
 
+def test_half_precision_learns_too_and_keeps_whole_weights(crops: Crops, tmp_path: Path) -> None:
+    stage = DepthStage(steps=40, batch=4, window_px=64, whole_share=0.1, whole_batch=2, average_decay=0.95)
+    config = _config(tmp_path / "m", 0, depth=stage)
+    _, log = _prepared(config)
+    where = machine("cpu", 1, "bfloat16")
+    with where.autocast():
+        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+    rows = list(range(6))
+    before = depth_errors(
+        train_depth(crops, rows, rows, _config(tmp_path / "n", 0), where, log), crops, rows, 96, where
+    )
+    network = train_depth(crops, rows, rows, config, where, log)
+    assert {entry.dtype for entry in network.parameters()} == {torch.float32}
+    assert depth_errors(network, crops, rows, 96, where)["face_median_px"] < 0.7 * before["face_median_px"]
+
+
 def test_stopped_and_taken_up_again_ends_at_the_same_weights(
     crops: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,12 @@ class Residual(nn.Module):
             nn.BatchNorm2d(channels),
         )
 
+    def start_as_identity(self) -> None:
+        """What comes in (nothing below zero) goes out, until training changes that (Goyal et al., "Accurate, large
+        minibatch SGD", 2017)."""
+        for entry in self.body[-1].parameters():
+            nn.init.zeros_(entry)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same."""
         return functional.relu(x + self.body(x))

@@ -24,7 +24,11 @@ PATCHED_SHARE = 0.12
 """How many of the living faces get a patch of an attack."""
 PATCH_BEFORE_FACE_MM = 8.0
 """How far before the skin such a patch may stand."""
+SURROUNDINGS_SHARE = 0.2
+"""How many presentations get the surroundings of another."""
 SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
+LOCAL_MAPS = ("relative_depth", "depth_sd", "disparity_sd")
+"""The maps that say something of each place."""
 UNKNOWN_KIND = -100
 """What ``cross_entropy`` leaves out."""
 GRAINED_SHARE, GRAIN = 0.25, 0.06
@@ -155,7 +159,7 @@ def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
     maps, views, bona_fide = batch.maps.clone(), batch.views.clone(), batch.bona_fide.clone()
     shares, kind = batch.shares.clone(), batch.kind.clone()
     depth, inside = LIVENESS_MAPS.index("relative_depth"), LIVENESS_MAPS.index("inside")
-    local = [LIVENESS_MAPS.index(name) for name in ("relative_depth", "depth_sd", "disparity_sd")]
+    local = [LIVENESS_MAPS.index(name) for name in LOCAL_MAPS]
     for index in _drawn_living(batch, PATCHED_SHARE, draw):
         fine = _patch(views.shape[-1], draw)
         coarse = functional.avg_pool2d(fine[None], 2)[0]
@@ -174,6 +178,28 @@ def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
         shares[index, 1] *= 1 - coarse
         bona_fide[index], kind[index] = 0.0, UNKNOWN_KIND
     return LivenessBatch(maps, views, shares, bona_fide, kind)
+
+
+def with_surroundings(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some faces with the hair, clothes and room of another presentation, of either label: what lives is told by the
+    face, since others' hair, clothes and rooms are none that training shows."""
+    maps, views, shares = batch.maps.clone(), batch.views.clone(), batch.shares.clone()
+    local = [LIVENESS_MAPS.index(name) for name in LOCAL_MAPS]
+    for index in range(len(maps)):
+        if torch.rand((), generator=draw) >= SURROUNDINGS_SHARE:
+            continue
+        others = _seen_alike(batch, index)
+        others[index] = False
+        other = _one_of(others, draw)
+        if other is None:
+            continue
+        across, down, corners, edge = torch.rand(4, generator=draw).tolist()
+        fine = 1 - _blob(views.shape[-1], (0.0, 0.0), (0.25 + 0.08 * across, 0.31 + 0.1 * down), corners / 4, edge)
+        coarse = functional.avg_pool2d(fine[None], 2)[0]
+        maps[index, local] += coarse * (batch.maps[other, local] - batch.maps[index, local])
+        views[index] += fine * (batch.views[other] - batch.views[index])
+        shares[index] += coarse * (batch.shares[other] - batch.shares[index])
+    return LivenessBatch(maps, views, shares, batch.bona_fide, batch.kind)
 
 
 def _drawn_living(batch: LivenessBatch, share: float, draw: torch.Generator) -> Iterator[int]:
@@ -196,11 +222,20 @@ def _one_of(candidates: Tensor, draw: torch.Generator) -> int | None:
 
 
 def _patch(side: int, draw: torch.Generator) -> Tensor:
-    """Where a patch is (S, S), 0 to 1: round to square, over eyes, nose, mouth or cheek."""
+    """Where a patch is (S, S), 0 to 1: over eyes, nose, mouth or cheek."""
     middle_x, middle_y, across, down, corners, edge = torch.rand(6, generator=draw).tolist()
+    middle = 0.3 * (middle_x - 0.5), 0.4 * (middle_y - 0.5)
+    return _blob(side, middle, (0.09 + 0.18 * across, 0.07 + 0.14 * down), corners, edge)
+
+
+def _blob(
+    side: int, middle: tuple[float, float], half_axes: tuple[float, float], corners: float, edge: float
+) -> Tensor:
+    """(S, S), 1 inside and 0 outside: an ellipse about ``middle`` or, the nearer ``corners`` is to 1, a rectangle; the
+    nearer ``edge`` is to 1, the softer. Places and sizes are shares of the side, from its middle."""
     steps = (torch.arange(side) + 0.5) / side - 0.5
-    x = (steps[None, :] - 0.3 * (middle_x - 0.5)) / (0.09 + 0.18 * across)
-    y = (steps[:, None] - 0.4 * (middle_y - 0.5)) / (0.07 + 0.14 * down)
+    x = (steps[None, :] - middle[0]) / half_axes[0]
+    y = (steps[:, None] - middle[1]) / half_axes[1]
     power = 2 + 6 * corners
     distance = (x.abs() ** power + y.abs() ** power) ** (1 / power)
     return torch.sigmoid((1 - distance) / (0.02 + 0.08 * edge))

@@ -42,6 +42,11 @@ class Machine:
     device: torch.device
     rank: int
     world: int
+    precision: torch.dtype = torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """What convolutions are computed in while this is open: ``precision``; the weights keep 32 bits."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     @property
     def is_main(self) -> bool:
@@ -58,8 +63,8 @@ def main_first(where: Machine, make: Callable[[], Item]) -> Item:
     return made
 
 
-def machine(device: str, threads: int) -> Machine:
-    """Set up this process for training."""
+def machine(device: str, threads: int, precision: str = "float32") -> Machine:
+    """Set up this process for training; ``precision`` is a name of ``config.PRECISIONS``."""
     if threads:
         torch.set_num_threads(threads)
     _keep_freed_memory()
@@ -71,7 +76,7 @@ def machine(device: str, threads: int) -> Machine:
     if world > 1 and not torch.distributed.is_initialized():
         # The first process cuts crops for all, which may take hours.
         torch.distributed.init_process_group("nccl" if name == "cuda" else "gloo", timeout=timedelta(days=2))
-    return Machine(chosen, rank, world)
+    return Machine(chosen, rank, world, getattr(torch, precision))
 
 
 def _keep_freed_memory() -> None:
@@ -170,7 +175,8 @@ def fit(
         torch.manual_seed(_mixed(recipe.seed, step, where.rank))
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate_share(step, recipe.steps)
-        value, logged = loss(trained, item, step)
+        with where.autocast():
+            value, logged = loss(trained, item, step)
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_norm)

@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> Model:
 
     Stopped or killed, the same call goes on where the last checkpoint was.
     """
-    where = machine(config.device, config.threads)
+    where = machine(config.device, config.threads, config.precision)
     if config.init is not None:
         Weights.of_model(config.init)  # a model that cannot be started from is refused before anything is cut
     manifest = without_test(joined(Manifest.read(config.manifest), [Manifest.read(path) for path in config.also]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,10 @@ class Weights:
     def start_liveness(self, model: LivenessTraining, kinds: Sequence[str]) -> None:
         """Give ``model`` these weights; of the auxiliary head those rows that stand for the same kinds.
 
-        Raises InputError where its sizes are others.
+        A wider ``model`` starts by saying the same. Raises InputError where it is narrower.
         """
-        state = dict(self.liveness)
         own = model.network.state_dict()
+        state = _grown(self.liveness, own)
         for name in ("tell_kind.weight", "tell_kind.bias"):
             rows = own[name].clone()
             for place, kind in enumerate(kinds):
@@ -71,9 +71,43 @@ class Weights:
         _load(model.network, state, "liveness")
 
 
+def _grown(narrow: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a liveness network, as one with more channels, whose weights are ``fresh``, has them when it says
+    the same: new channels look at the old ones, but nothing looks at them yet (after Chen, Goodfellow and Shlens,
+    "Net2Net", 2016).
+
+    What ``narrow`` has none of stays fresh. Raises InputError where ``fresh`` is the narrower one.
+    """
+    state = dict(narrow)
+    for name, entry in fresh.items():
+        old = narrow.get(name, entry)
+        rows = len(old) if old.ndim else 0
+        # The auxiliary head's rows are kinds, whatever the width.
+        wide = entry if name.split(".")[0] != "tell_kind" else entry.new_zeros((rows, *entry.shape[1:]))
+        if any(ours > theirs for ours, theirs in zip(old.shape, wide.shape, strict=True)):
+            raise _other_size("liveness")
+        wide = wide.clone()
+        if old.ndim < 2:
+            wide[(slice(rows),) if old.ndim else ()] = old
+        else:
+            columns = torch.arange(old.shape[1])
+            if name.split(".")[0] in ("decide", "tell_kind"):
+                # Mean of every last channel, highest of every last channel, two of the cells.
+                channels, more = (old.shape[1] - 2) // 2, (wide.shape[1] - old.shape[1]) // 2
+                columns += more * (columns >= channels) + more * (columns >= 2 * channels)
+            wide[:rows] = 0
+            wide[:rows, columns] = old
+        state[name] = wide
+    return state
+
+
 def _load(network: torch.nn.Module, state: dict[str, Tensor], stage: str) -> None:
     own = network.state_dict()
     fits = own.keys() == state.keys() and all(own[name].shape == entry.shape for name, entry in state.items())
     if not fits:
-        raise InputError(f"init: its {stage} network is of another size than the configuration's")
+        raise _other_size(stage)
     network.load_state_dict(state)
+
+
+def _other_size(stage: str) -> InputError:
+    return InputError(f"init: its {stage} network is of another size than the configuration's")
