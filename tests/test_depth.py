@@ -16,6 +16,7 @@ from stereolive.depth import (
     depth_on_first_image_mm,
     liveness_input,
     shape_of_face,
+    with_finer,
 )
 from stereolive.faces import cut
 from stereolive.rig import Camera, Rig
@@ -79,6 +80,22 @@ def test_depth_stays_within_reason_where_the_network_is_wild() -> None:
     wild = np.full((GRID, GRID), -1e4, np.float32)
     assert np.isfinite(depth_information(crop, wild, wild * 0).depth_mm).all()
     assert depth_information(crop, wild, wild * 0).depth_mm.max() <= 5000.1
+
+
+def test_a_finer_look_counts_by_its_certainty_where_it_searched_far_enough() -> None:
+    ramp = np.tile(np.arange(8, dtype=np.float32), (8, 1))
+    coarse = ramp + 1, np.full((8, 8), 0.4, np.float32)
+    # Twice as many cells of twice as many pixels, 3 px of the disparity taken out before; three times as certain.
+    fine = np.repeat(np.repeat(2 * (ramp - 3), 2, 0), 2, 1), np.full((16, 16), 2 * 0.4 / 3, np.float32)
+    disparity, sd = with_finer(coarse, fine, 3.0, 8.0)
+    # Within three quarters of the 8 px that the finer look searched: 3 px of the crop about the 3 taken out.
+    near = np.abs(coarse[0] - 3) < 3
+    assert near.any() and not near.all()
+    assert np.allclose(disparity[near], 0.1 * coarse[0][near] + 0.9 * ramp[near], atol=1e-5)
+    assert np.allclose(sd[near], 0.4 * math.sqrt(2 / 10), atol=1e-5)
+    assert np.array_equal(disparity[~near], coarse[0][~near]) and (sd[~near] == np.float32(0.4)).all()
+    same, same_sd = with_finer(coarse, (np.repeat(np.repeat(2 * (ramp - 2), 2, 0), 2, 1), fine[1] * 3), 3.0, 1e3)
+    assert np.allclose(same, coarse[0], atol=1e-5) and np.allclose(same_sd, 0.4)  # two like looks are no more than one
 
 
 @pytest.mark.parametrize("direction_deg", [0, 90, 180, 225])

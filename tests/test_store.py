@@ -57,6 +57,7 @@ def test_saving_replaces_a_model_but_nothing_else(model: Model, tmp_path: Path) 
         ({"sha256": {}}, "depth.onnx was altered"),
         ({"preprocessing": {"liveness_channels": []}}, "crop_size_px: expected"),
         ({"preprocessing": {"crop_size_px": 192}}, "liveness_channels: expected"),
+        ({"preprocessing": {"crop_size_px": 192, "finer_reach_px": 0}}, "finer_reach_px: expected a number of pixels"),
         ({"name": 7}, "name: is missing or of the wrong kind"),
     ],
 )

@@ -66,6 +66,30 @@ def _laid_on_first(crop: FaceCrop, disparity_px: FloatArray) -> NDArray[np.uint8
     return np.asarray(laid, np.uint8)
 
 
+FINER_REACH = 0.75
+"""Share of the depth network's search, on the finer crop, within which its answer there is used."""
+
+
+def with_finer(
+    coarse: tuple[FloatArray, FloatArray], finer: tuple[FloatArray, FloatArray], offset_px: float, reach_px: float
+) -> tuple[FloatArray, FloatArray]:
+    """Disparity and its standard deviation (G, G) in crop px, of two looks at one face: at the crop, and at one of
+    twice its size in whose shift ``offset_px`` (crop px) of the disparity is taken out already.
+
+    Each counts by its certainty. Both look at the same pictures, so they err together: the deviation is the one that
+    corresponds to the mean of both certainties, not to their sum. Where the coarse look says that the finer one had to
+    search beyond ``reach_px`` (px of the finer crop), the coarse one alone counts.
+    """
+    disparity, sd = coarse
+    grid = disparity.shape[::-1]
+    fine, fine_sd = (np.asarray(cv2.resize(map_, grid, interpolation=cv2.INTER_AREA), np.float32) / 2 for map_ in finer)
+    certainty, fine_certainty = sd**-2, fine_sd**-2
+    both = (disparity * certainty + (fine + offset_px) * fine_certainty) / (certainty + fine_certainty)
+    both_sd = np.sqrt(2 / (certainty + fine_certainty))
+    within = 2 * np.abs(disparity - offset_px) < FINER_REACH * reach_px
+    return np.where(within, both, disparity).astype(np.float32), np.where(within, both_sd, sd).astype(np.float32)
+
+
 def grid_from_rectified(info: DepthInformation) -> NDArray[np.float64]:
     """Affine (2, 3) from the first rectified view to the grid of the maps."""
     ratio = info.depth_mm.shape[0] / info.crop.size

@@ -3,7 +3,8 @@
 A pair of images and the rig that took them
 -> find the face in either view, and where it lies in both (``faces.locate``)
 -> the same square of both rectified views at one scale (``faces.cut``)
--> the depth network: a disparity and its uncertainty for every cell
+-> the depth network: a disparity and its uncertainty for every cell; where the sensors show far more than that square
+   keeps, once more on a square of twice the size
 -> depth information: millimetres, their uncertainty, both views on one grid (``depth.depth_information``)
 -> the liveness model: a score
 -> the verdict, with reasons that a person can check.
@@ -20,7 +21,16 @@ from pathlib import Path
 import numpy as np
 
 from stereolive import quality
-from stereolive.depth import LIVENESS_CHANNELS, Shape, depth_information, liveness_input, shape_of_face
+from stereolive.depth import (
+    LIVENESS_CHANNELS,
+    FloatArray,
+    Shape,
+    depth_information,
+    face_ellipse,
+    liveness_input,
+    shape_of_face,
+    with_finer,
+)
 from stereolive.errors import ImageError, ModelError
 from stereolive.faces import FaceFinder, Sighting, cut
 from stereolive.images import as_infrared, check_image
@@ -34,6 +44,9 @@ FLAT_RESIDUAL_MM = 4.0
 """A face's root mean square distance from its best plane is 8 to 20 mm; below this the reason ``flat`` is given."""
 UNCERTAIN_DISPARITY_PX = 1.5
 """Median uncertainty over the face from which on the reason ``views_do_not_match`` is given."""
+FINER_BELOW_SCALE = 0.35
+"""Crop pixels per pixel of the sensors, below which a crop of twice the size is measured too: it shows detail that the
+crop has lost, and only then gains what it costs."""
 EYE_DISTANCE_MM = (48.0, 78.0)
 """Between adults' eyes (children from some six years on included); outside, the reason ``wrong_size`` is given."""
 
@@ -116,8 +129,13 @@ class LivenessDetector:
         if fault:
             return no_response(fault, location)
         clock.lap("rectify")
-        disparity, sd = self._depth.run(planes(crop.first), planes(crop.second))
-        info = depth_information(crop, disparity[0, 0], sd[0, 0])
+        disparity, sd = self._disparity(crop)
+        if self.model.finer_reach_px is not None and crop.scale < FINER_BELOW_SCALE:
+            offset_px = float(np.median(disparity[face_ellipse(len(disparity))]))
+            moved = replace(location, shift_px=location.shift_px + offset_px / crop.scale)
+            finer = self._disparity(cut(first, second, rig, moved, 2 * crop.size))
+            disparity, sd = with_finer((disparity, sd), finer, offset_px, self.model.finer_reach_px)
+        info = depth_information(crop, disparity, sd)
         clock.lap("depth")
         (logit,) = self._liveness.run(*(planes[None] for planes in liveness_input(info)))
         score = float(1 / (1 + np.exp(-float(logit.ravel()[0]))))
@@ -134,6 +152,11 @@ class LivenessDetector:
                 return Analysis(verdict, location, crop, info, shape)
         reasons = _reasons(decision, shape, location)
         return Analysis(self._verdict(decision, score, reasons, location, shape, clock), location, crop, info, shape)
+
+    def _disparity(self, crop: FaceCrop) -> tuple[FloatArray, FloatArray]:
+        """Disparity and its standard deviation, in crop px."""
+        disparity, sd = self._depth.run(planes(crop.first), planes(crop.second))
+        return disparity[0, 0], sd[0, 0]
 
     def _verdict(
         self,

@@ -66,6 +66,13 @@ class Model:
         return int(self.preprocessing["crop_size_px"])
 
     @property
+    def finer_reach_px(self) -> float | None:
+        """How far the depth network searches to either side, in pixels of whatever crop it is given; None where it
+        takes no crop of another size than ``crop_size``."""
+        reach = self.preprocessing.get("finer_reach_px")
+        return None if reach is None else float(reach)
+
+    @property
     def liveness_channels(self) -> tuple[str, ...]:
         """Names of the liveness model's input channels, in order."""
         return tuple(self.preprocessing["liveness_channels"])
@@ -94,6 +101,9 @@ class Model:
         size = preprocessing.get("crop_size_px")
         if isinstance(size, bool) or not isinstance(size, int) or not 32 <= size <= 2048:
             raise ModelError(f"model {folder}: crop_size_px: expected a whole number of pixels, got {size!r}")
+        reach = preprocessing.get("finer_reach_px")
+        if reach is not None and (isinstance(reach, bool) or not isinstance(reach, int | float) or not reach > 0):
+            raise ModelError(f"model {folder}: finer_reach_px: expected a number of pixels above 0, got {reach!r}")
         channels = preprocessing.get("liveness_channels")
         if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
             raise ModelError(f"model {folder}: liveness_channels: expected a list of names, got {channels!r}")

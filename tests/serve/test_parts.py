@@ -99,6 +99,30 @@ def test_runs_that_meet_are_joined_and_each_gets_its_own_answer() -> None:
     assert (network.run(np.ones((1, 2), np.float32), np.zeros((1, 2), np.float32))[0] == 2).all()
 
 
+def test_inputs_of_other_sizes_go_through_by_themselves() -> None:
+    inner = Doubling()
+    network = BatchedNetwork(inner, most=4)
+    widths = [2, 2, 5, 2, 5, 2]
+    answers: dict[int, list[np.ndarray]] = {}
+
+    def ask(number: int) -> None:
+        value = np.full((1, widths[number]), number, np.float32)
+        answers[number] = network.run(value, value)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(widths))]
+    deadline = time.monotonic() + 60
+    for count, thread in enumerate(threads):
+        thread.start()  # in this order: the first runs alone, the others wait for it
+        while len(network._waiting) + network.items < count + 1 and time.monotonic() < deadline:
+            time.sleep(0.002)
+    inner.may_run.set()
+    for thread in threads:
+        thread.join()
+    for number, (double, _) in answers.items():
+        assert (double == 2 * number).all() and double.shape == (1, widths[number])
+    assert inner.sizes == [1, 3, 2]
+
+
 def test_images_are_kept_only_where_that_is_set_then_encrypted_and_for_a_while(
     make_client: Make, pair_number, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,14 +50,14 @@ def depth_onnx(depth: DepthNetwork, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("batch", "side"), [(1, 96), (3, 96), (1, 160)])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_exported_depth_network_agrees_to_a_thousandth_of_a_pixel(
-    depth: DepthNetwork, depth_onnx: Path, batch: int, runtime: str
+    depth: DepthNetwork, depth_onnx: Path, batch: int, side: int, runtime: str
 ) -> None:
     if runtime == "openvino":
         pytest.importorskip("openvino")
-    first, second = torch.rand(batch, 3, 96, 96), torch.rand(batch, 3, 96, 96)
+    first, second = torch.rand(batch, 3, side, side), torch.rand(batch, 3, side, side)
     with torch.no_grad():
         expected = depth(first, second)
     disparity, sd = Network(depth_onnx, threads=1, runtime=runtime).run(first.numpy(), second.numpy())

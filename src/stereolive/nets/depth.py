@@ -132,7 +132,7 @@ def between_shifts(matching: Tensor) -> Tensor:
 def warp(features: Tensor, disparity_px: Tensor) -> Tensor:
     """The second view's features (B, C, H, W) laid onto the first view by disparity (B, 1, H, W) in pixels of these
     maps; zero outside."""
-    height, width = features.shape[-2:]
+    height, width = features.shape[2], features.shape[3]
     # cumsum instead of arange keeps the exported graph free of the traced size.
     ones = torch.ones_like(disparity_px)
     x = ones.cumsum(3) - 0.5 - disparity_px
@@ -230,9 +230,9 @@ class VolumeLayers(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         padded = functional.pad(volume, (0, 0, 0, 0, 0, 0, 1, 1))
         between = self.layer_1(torch.cat([padded[:, :-1], padded[:, 1:]], 2).flatten(0, 1))
-        between = between.unflatten(0, (-1, self.shifts + 1))
+        between = between.view(-1, self.shifts + 1, between.shape[1], between.shape[2], between.shape[3])
         layered: Tensor = self.layer_2(torch.cat([between[:, :-1], between[:, 1:]], 2).flatten(0, 1))
-        return layered.view(-1, self.shifts * self.channels, *layered.shape[2:])
+        return layered.view(-1, self.shifts * self.channels, layered.shape[2], layered.shape[3])
 
 
 class AggregationOutput(NamedTuple):
@@ -280,7 +280,7 @@ class ConvexUpsampling(nn.Module):
 
     def forward(self, maps: Tensor, features: Tensor) -> Tensor:
         """``maps`` (B, M, H, W), ``features`` (B, width, H, W) -> (B, M, 2H, 2W)."""
-        height, width = maps.shape[-2:]
+        height, width = maps.shape[2], maps.shape[3]
         weights = softmax(self.weights(features).float().unflatten(1, (4, 9)), 2)  # (B, 4, 9, H, W)
         padded = functional.pad(maps, (1, 1, 1, 1), mode="replicate")
         neighbours = torch.stack(

@@ -58,7 +58,7 @@ class BatchedNetwork:
                     continue
                 # Whoever finds the network free runs it for all who wait, but no longer than for its own answer.
                 self._busy = True
-                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                batch = self._next()
                 self._changed.release()
                 try:
                     self._run(batch)
@@ -70,6 +70,13 @@ class BatchedNetwork:
             raise entry.error
         assert entry.outputs is not None
         return entry.outputs
+
+    def _next(self) -> list[_Entry]:
+        """Who waited longest, and who waits with inputs of the same size; they wait no more."""
+        shapes = [[array.shape[1:] for array in entry.inputs] for entry in self._waiting]
+        batch = [entry for entry, shape in zip(self._waiting, shapes, strict=True) if shape == shapes[0]][: self._most]
+        self._waiting = [entry for entry in self._waiting if entry not in batch]
+        return batch
 
     def _run(self, batch: list[_Entry]) -> None:
         self.runs += 1

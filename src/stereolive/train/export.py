@@ -48,10 +48,13 @@ class _LivenessForUse(nn.Module):
 
 
 def export_depth(network: DepthNetwork, path: Path, crop_px: int) -> None:
-    """``first, second`` (B, 3, S, S) -> ``disparity_px, disparity_sd_px`` (B, 1, S/2, S/2). Raises ModelError if torch
-    disagrees."""
-    pair = [torch.rand(2, 3, crop_px, crop_px, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    _export(_DepthForUse(network), pair, path, ["first", "second"], ["disparity_px", "disparity_sd_px"])
+    """``first, second`` (B, 3, S, S) -> ``disparity_px, disparity_sd_px`` (B, 1, S/2, S/2), for crops of any side that
+    the network takes. Raises ModelError if torch disagrees."""
+    pair, larger = (
+        [torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+        for side in (crop_px, 2 * crop_px)
+    )
+    _export(_DepthForUse(network), pair, path, ["first", "second"], ["disparity_px", "disparity_sd_px"], larger)
 
 
 def export_liveness(network: LivenessNetwork, path: Path, grid: int) -> None:
@@ -62,8 +65,17 @@ def export_liveness(network: LivenessNetwork, path: Path, grid: int) -> None:
     _export(_LivenessForUse(network), [maps, views], path, ["maps", "views"], ["logit"])
 
 
-def _export(network: nn.Module, examples: Sequence[Tensor], path: Path, inputs: list[str], outputs: list[str]) -> None:
+def _export(
+    network: nn.Module,
+    examples: Sequence[Tensor],
+    path: Path,
+    inputs: list[str],
+    outputs: list[str],
+    larger: Sequence[Tensor] = (),
+) -> None:
+    """``larger``: examples of another side, where the network is to take those too."""
     network = network.cpu().eval()
+    free = {0: "batch", 2: "height", 3: "width"} if larger else {0: "batch"}
     part = path.with_name(path.name + ".part")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,20 +85,24 @@ def _export(network: nn.Module, examples: Sequence[Tensor], path: Path, inputs: 
             str(part),
             input_names=inputs,
             output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+            dynamic_axes=dict.fromkeys(inputs, free)
+            | {name: {axis: f"{name}_{axis}" for axis in free} for name in outputs},
             opset_version=OPSET,
             # The exporter built on torch.export needs one more package and writes the weights to a second file.
             dynamo=False,
         )
         network.eval()
-        expected = network(*(example[:1] for example in examples))
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    got = Network(part, threads=1).run(*(example[:1].numpy() for example in examples))
-    for name, ours, theirs in zip(outputs, expected, got, strict=True):
-        difference = float(np.abs(ours.numpy() - theirs).max())
-        if not difference < TOLERANCE:
-            part.unlink()
-            raise ModelError(
-                f"export of {name}: the exported network differs by {difference:g}, more than {TOLERANCE:g}"
-            )
+    exported = Network(part, threads=1)
+    for shown in filter(None, (examples, larger)):
+        with torch.no_grad():
+            expected = network(*(example[:1] for example in shown))
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        got = exported.run(*(example[:1].numpy() for example in shown))
+        for name, ours, theirs in zip(outputs, expected, got, strict=True):
+            difference = float(np.abs(ours.numpy() - theirs).max())
+            if not difference < TOLERANCE:
+                part.unlink()
+                raise ModelError(
+                    f"export of {name}: the exported network differs by {difference:g}, more than {TOLERANCE:g}"
+                )
     part.replace(path)

@@ -23,7 +23,7 @@ from stereolive.data.manifest import BONA_FIDE, Manifest, joined
 from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_CHANNELS, LIVENESS_MAPS
 from stereolive.errors import InputError
 from stereolive.measures import mismatch_px
-from stereolive.nets.depth import DepthNetwork
+from stereolive.nets.depth import STRIDE, DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
 from stereolive.quality import QualityThresholds
 from stereolive.runtime import Network
@@ -112,6 +112,7 @@ def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) 
         config.version,
         {
             "crop_size_px": config.crop_px,
+            "finer_reach_px": STRIDE * config.depth.max_shift,
             "liveness_channels": list(LIVENESS_CHANNELS),
             "liveness_channels_used": list(config.liveness.channels or LIVENESS_CHANNELS),
         },
