@@ -243,15 +243,18 @@ def _facts(verdict: Verdict, width: int) -> Picture:
     ):
         rows.append((name, "-" if value is None else form.format(value)))
     stages = "".join(f", {stage} {ms:.0f}" for stage, ms in verdict.stage_ms)
-    height = 40 + 28 * max(len(rows), len(verdict.reasons) + 2)
+    column = width - 300
+    # Beside portrait pictures there is no room for a reason and its code on one line.
+    fits = all(text_width(explain(code), 18) + text_width(code, 14) < column - 42 for code in verdict.reasons)
+    step = 28 if fits else 50
+    height = 40 + max(28 * len(rows), step * len(verdict.reasons) + 56)
     facts = _blank(height, width)
     cv2.line(facts, (0, 0), (width, 0), LINE, 1)
-    column = width - 300
     write_text(facts, "Reasons", (0, 30), 16, SOFT_INK, 600)
     for line, code in enumerate(verdict.reasons):
-        y = 60 + 28 * line
+        y = 60 + step * line
         end = write_text(facts, explain(code), (0, y), 18, INK)
-        write_text(facts, code, (end + 14, y), 14, SOFT_INK)
+        write_text(facts, code, (end + 14, y) if fits else (0, y + 20), 14, SOFT_INK)
     write_text(facts, f"{verdict.time_ms:.0f} ms{stages}; model {verdict.model}", (0, height - 12), 14, SOFT_INK)
     write_text(facts, "Measured", (column, 30), 16, SOFT_INK, 600)
     for line, (name, text) in enumerate(rows):

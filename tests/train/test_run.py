@@ -27,7 +27,7 @@ from stereolive.train import run as run_module
 from stereolive.train.config import DepthStage, JointStage, LivenessStage, TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
 from stereolive.train.loop import Log, Machine, batch_indices, machine, rate_share
-from stereolive.train.run import train_on_crops
+from stereolive.train.run import train, train_on_crops
 from stereolive.train.weights import Weights
 
 
@@ -277,6 +277,16 @@ def test_what_cannot_be_started_from_is_refused(finished: tuple[TrainConfig, Mod
     (bare / "weights.pt").unlink()
     with pytest.raises(InputError, match=r"keeps no weights\.pt"):
         Weights.of_model(bare)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [({"liveness": LivenessStage(init_share=0.5)}, "init_share"), ({"depth": DepthStage(own_depth=True)}, "own_depth")],
+)
+def test_what_rests_on_an_earlier_model_needs_one(tmp_path: Path, stage: dict[str, object], name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: needs a model that training starts from"):
+        train(_config(tmp_path / "m", 0, **stage))
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_nothing_has_depth_the_depth_network_stays(

@@ -96,6 +96,12 @@ def _folds(rng: np.random.Generator) -> Folds | None:
     return Folds(depth, seed) if depth else None
 
 
+def _spread_mm(rng: np.random.Generator, low: float, high: float) -> float:
+    """How far light spreads in a material, at 850 nm: mostly from ``low`` to ``high``; but there are milky resins, wax
+    and dull paints, so that it tells no material from skin."""
+    return float(rng.uniform(low, high) if rng.random() < 0.65 else rng.uniform(0.0, 3.0))
+
+
 def build_soft_mask(kit: Kit) -> Built:
     """mask_silicone and mask_latex over a living head."""
     rng = kit.fixed
@@ -115,7 +121,7 @@ def build_soft_mask(kit: Kit) -> Built:
         rng.uniform(0.01, 0.08) if rng.random() < 0.6 else rng.uniform(0.08, 0.2),
         rng.uniform(40, 140),
         bump=rng.uniform(0.0, 0.08),
-        scattering=rng.uniform(0.8, 3.5) if silicone else rng.uniform(0.2, 1.2),
+        scattering=_spread_mm(rng, 0.8, 3.5) if silicone else _spread_mm(rng, 0.2, 1.2),
         folds=_folds(rng),
     )
     living = wearer(kit)
@@ -148,7 +154,7 @@ def build_rigid(kit: Kit) -> Built:
         bump=rng.uniform(0, 0.03),
         layer_mm=rng.choice([0.0, rng.uniform(0.4, 2.0)], p=[0.4, 0.6]),
         layer_tilt=rng.normal(0, 0.3),
-        scattering=rng.uniform(0, 0.8),
+        scattering=_spread_mm(rng, 0.0, 0.8),
         folds=_folds(rng),
     )
     parts = [Part(mesh, material, "mask"), *glasses_over(kit, whole, 0.0)]
@@ -179,7 +185,7 @@ def build_bust(kit: Kit) -> Built:
         rng.uniform(0.0, 0.05),
         rng.uniform(50, 150),
         bump=rng.uniform(0, 0.12) if plaster else 0.0,
-        scattering=rng.uniform(0, 0.6),
+        scattering=_spread_mm(rng, 0.0, 0.6),
         folds=_folds(rng),
     )
     bottom = float(mesh.vertices_mm[:, 1].max())

@@ -202,7 +202,7 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "circles": float(rng.gamma(1.2, 0.14)) + 0.1 * old,
         "redness": float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,
         "pore": float(np.clip(np.exp(rng.normal(np.log(0.03), 0.6)), 0.008, 0.13)),
-        "relief": float(rng.uniform(0.2, 2.4)),
+        "relief": float(rng.uniform(0.0, 0.3) if rng.random() < 0.15 else rng.uniform(0.2, 2.4)),
         "age": old**1.5 * float(np.clip(rng.lognormal(0.2, 0.5), 0.3, 2.8)),
         "oil": float(rng.lognormal(-0.2, 0.3)) if rng.random() < 0.88 else float(rng.uniform(1.2, 2.2)),
         "oil_zone": float(rng.uniform(0.0, 0.9)),
@@ -280,6 +280,9 @@ def draw_skin(rng: np.random.Generator, head_source: str, group: int | None, fol
     knots = np.array([0.25, 0.30, 0.55, rng.uniform(0.8, 1.2), rng.uniform(1.2, 3.0), rng.uniform(1.3, 3.0)])
     scattering = np.interp(WAVELENGTH_NM, (400.0, 450.0, 550.0, 640.0, 850.0, 1000.0), knots)
     scattering *= np.exp(rng.normal(-0.1, 0.4))
+    # Under light that is hard in the picture as well: else hard shading would be a sign of a mask.
+    if rng.random() < 0.3:
+        scattering *= rng.uniform(0.0, 0.5)
     skin_map = None
     if folder is not None and head_source in ("anny", "makehuman"):
         paths = sorted((folder / "skins").glob("*.jpg"))

@@ -49,6 +49,10 @@ def train(config: TrainConfig) -> Model:
 
     Stopped or killed, the same call goes on where the last checkpoint was.
     """
+    needing = {"liveness.init_share": config.liveness.init_share, "depth.own_depth": config.depth.own_depth}
+    for name, given in needing.items():
+        if given and config.init is None:
+            raise InputError(f"{name}: needs a model that training starts from (init)")
     where = machine(config.device, config.threads, config.precision)
     if config.init is not None:
         Weights.of_model(config.init)  # a model that cannot be started from is refused before anything is cut
