@@ -1,6 +1,7 @@
 """What each part of the training buys: the liveness stage again, each time without something.
 
-    python benchmarks/ablation.py runs/release-0.10.work [--steps 2000] [--only GROUP ...] [--out results/ablation.csv]
+    python benchmarks/ablation.py runs/release-0.10.work [--steps 2000] [--only GROUP ...]
+        [--precision bfloat16] [--out results/ablation.csv]
 
 takes crops and cached depth information of a finished training run, and trains the liveness model anew on them: with
 fewer channels, with one species, illumination or rig family left out, with one illumination or one material only. One
@@ -44,7 +45,7 @@ from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
 from stereolive.runtime import Network
 from stereolive.store import DEPTH_FILE, Model
 from stereolive.train.cache import Items, LivenessInputs, Variation, cache_folder, seen_through
-from stereolive.train.config import JointStage, LivenessStage, TrainConfig
+from stereolive.train.config import PRECISIONS, JointStage, LivenessStage, TrainConfig
 from stereolive.train.export import export_depth
 from stereolive.train.joint_stage import train_jointly
 from stereolive.train.liveness_stage import kind_numbers, logits_of, train_liveness
@@ -289,6 +290,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="names of groups")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the training steps")
     arguments = parser.parse_args()
     crops = Crops(arguments.work / "crops")
     done: list[dict[str, object]] = []
@@ -297,7 +299,7 @@ def main() -> None:
             done = list(csv.DictReader(file))
     known = {(entry["group"], entry["variant"], str(entry["steps"]), str(entry["seed"])) for entry in done}
     stage = LivenessStage(steps=arguments.steps, learning_rate=3e-3, average_decay=0.99)
-    where = machine("auto", 0)
+    where = machine("auto", 0, arguments.precision)
     inputs: HalfInputs | None = None
     folder = arguments.work / "ablation" / f"{arguments.steps}-{arguments.seed}"
     for variant in variants(crops.rows):
