@@ -231,7 +231,21 @@ def test_bands_are_seen_before_a_dark_room() -> None:
     bands = 1 + 0.25 * np.sin(np.arange(480) / 480 * 2 * np.pi * 9)[:, None]
     noise = random.normal(0, 2, lit.shape)
     even, banded = (np.clip(light + noise, 0, 255).astype(np.uint8) for light in (lit, lit * bands))
-    assert banding(even) < LIMITS.banding < banding(banded)
+    face = (260.0, 120.0, 140.0, 180.0)
+    (contrast, _), (banded_contrast, share) = banding(even, face), banding(banded, face)
+    assert contrast < LIMITS.banding < banded_contrast and share > LIMITS.banding_on_face
+
+
+def test_shelves_behind_a_face_are_no_bands() -> None:
+    random = np.random.default_rng(0)
+    shelves = 90 * (1 + 0.1 * np.sin(np.arange(480) / 480 * 2 * np.pi * 9))[:, None] + random.normal(0, 2, (480, 640))
+    x, y, width, height = face = (300, 120, 110, 150)
+    before = shelves.copy()
+    before[y : y + height, x : x + width] = 120 + random.normal(0, 2, (height, width))
+    for picture, expected in ((before, False), (shelves, True)):
+        image = np.clip(picture, 0, 255).astype(np.uint8)
+        contrast, share = banding(image, face)
+        assert LIMITS.banding < contrast < LIMITS.banding_anyway and (share > LIMITS.banding_on_face) == expected
 
 
 @pytest.mark.parametrize("lamp", [1, -1])

@@ -109,8 +109,9 @@ def glare(crop: FaceCrop, view: View) -> float:
     return float((inner.min(axis=2) >= 250).mean())
 
 
-def banding(image: ImageArray) -> float:
-    """Contrast of the wave in which rows are brighter and darker all across the picture: bands of a rolling shutter.
+def banding(image: ImageArray, box: tuple[float, float, float, float]) -> tuple[float, float]:
+    """Contrast of the wave in which rows are brighter and darker all across the picture, bands of a rolling shutter;
+    and how much of that the face in ``box`` (x, y, width, height) has, at the same height.
 
     Bands of light have one phase and one contrast everywhere; what goes across in a room, shelves or collars, does not
     go on over the face before it. So of the wave that strips side by side have in common (their median), that part
@@ -123,14 +124,30 @@ def banding(image: ImageArray) -> float:
     brightness = np.median(strips, axis=(0, 2))
     # Light shows no bands where there is none.
     lit = brightness >= min(DARK_STRIP, np.sort(brightness)[-STRIPS // 2])
-    # Light multiplies, so bands have one size in the logarithm.
-    profiles = np.median(np.log(strips[:, lit] + 2.0), axis=2)
-    fast = profiles - cv2.GaussianBlur(profiles, (1, 37), 0, sigmaY=6)
-    waves = np.fft.rfft(fast * np.hanning(rows)[:, None], axis=0)[4 : rows // 3] * (4 / rows)
+    profiles = _fast_changes(np.median(np.log(strips[:, lit] + 2.0), axis=2))
+    waves = np.fft.rfft(profiles * np.hanning(rows)[:, None], axis=0)[4 : rows // 3] * (4 / rows)
     common = np.median(waves.real, axis=1) + 1j * np.median(waves.imag, axis=1)
     direction = common / np.maximum(np.abs(common), 1e-9)
-    least, second_least = np.sort((waves * direction.conj()[:, None]).real, axis=1)[:, :2].max(axis=0)
-    return float(max(0.0, least, 0.5 * second_least))
+    least, second_least = np.sort((waves * direction.conj()[:, None]).real, axis=1)[:, :2].T
+    contrasts = np.maximum(least, 0.5 * second_least)
+    place = int(contrasts.argmax())
+
+    x, y, width, height = (side * grey.shape[1] / image.shape[1] for side in box)
+    top, bottom = max(0, int(y)), min(rows, math.ceil(y + height))
+    left = min(max(0, int(x + 0.2 * width)), grey.shape[1] - 1)
+    if bottom - top < 8:  # too few to see a wave in
+        return max(0.0, float(contrasts[place])), 1.0
+    middle = np.median(np.log(grey[:, left : max(left + 1, int(x + 0.8 * width))] + 2.0), axis=1)
+    window = np.hanning(bottom - top + 2)[1:-1]
+    turns = np.exp(-2j * np.pi * (place + 4) * np.arange(top, bottom) / rows)
+    wave = 2 * (_fast_changes(middle[:, None])[top:bottom, 0] * window * turns).sum() / window.sum()
+    contrast = max(0.0, float(contrasts[place]))
+    return contrast, float((wave * direction[place].conj()).real) / max(contrast, 1e-9)
+
+
+def _fast_changes(profiles: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Columns of row means without what changes over more than some six rows."""
+    return profiles - cv2.GaussianBlur(profiles, (1, 37), 0, sigmaY=6)
 
 
 def seam(image: ImageArray, box: tuple[float, float, float, float]) -> float:

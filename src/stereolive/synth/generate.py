@@ -138,7 +138,7 @@ def _generate(out: Path, samples: int, settings: Settings, workers: int) -> Path
     before = {name: os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, "1"))
     context = multiprocessing.get_context("spawn")
-    columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with (
             ProcessPoolExecutor(workers, context, _begin, (settings, out)) as pool,
@@ -147,7 +147,8 @@ def _generate(out: Path, samples: int, settings: Settings, workers: int) -> Path
         ):
             if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
                 log.write("\n")
-            task = progress.add_task("", total=samples, completed=sum(int(name) < samples for name in rows))
+            waiting = "loading heads (the first time, minutes)"
+            task = progress.add_task(waiting, total=samples, completed=sum(int(name) < samples for name in rows))
             under_way = {pool.submit(_render, i) for _, i in zip(range(2 * workers), missing, strict=False)}
             try:
                 while under_way:
@@ -157,7 +158,7 @@ def _generate(out: Path, samples: int, settings: Settings, workers: int) -> Path
                         rows[row["sample_id"]] = row
                         log.write(json.dumps(row) + "\n")
                         log.flush()
-                        progress.advance(task)
+                        progress.update(task, advance=1, description="rendering")
                         if len(rows) % 200 == 0:
                             _write_manifest(out, rows)
                         following = next(missing, None)
