@@ -21,8 +21,11 @@ from stereolive.errors import StereoliveError
 from stereolive.rig import Rig
 from stereolive.synth.generate import COLUMNS, generate
 from stereolive.synth.instruments import BUILDERS
+from stereolive.synth.kit import Kit, face_points
 from stereolive.synth.lights import ILLUMINATIONS
+from stereolive.synth.people import Population
 from stereolive.synth.present import ILLUMINATION_SHARES, SPECIES_SHARES, Settings, plan
+from stereolive.synth.prints import build_print
 
 SETTINGS = Settings(seed=7)
 
@@ -166,3 +169,20 @@ def test_splits_share_no_subject_no_instrument_and_no_test_rig() -> None:
 
 def test_settings_are_written_beside_the_samples(folder: Path) -> None:
     assert json.loads((folder / "synth.json").read_text())["seed"] == 7
+
+
+def test_who_holds_a_print_is_smaller_than_who_is_on_it() -> None:
+    """Else a living face would be judged in the attack's place."""
+    population = Population(7, None, ())
+    people_behind = 0
+    for number in range(40):
+        fixed, rng = np.random.default_rng([1, number]), np.random.default_rng([2, number])
+        kit = Kit(fixed, rng, population.subject(0), population.subject(1), population, "print_flat")
+        built = build_print(kit)
+        for head in (part for part in built.parts if part.name == "head"):
+            people_behind += 1
+            seen = [
+                np.ptp(points[:, 0]) / (400 + points[:, 2].mean()) for points in (face_points(head.mesh), built.face_mm)
+            ]
+            assert seen[0] < 0.8 * seen[1]
+    assert people_behind

@@ -171,9 +171,10 @@ def build_print(kit: Kit) -> Built:
     face = _face_on_sheet(mesh, sheet)
     shift = np.array([-sheet.origin_mm[0], -sheet.origin_mm[1], 0.0])
     parts = [replace(part, mesh=posed(part.mesh, np.eye(3), shift)) for part in parts]
-    if kit.rng.random() < 0.3:
+    # Beside a smaller print, or close behind one, the living face would be the larger one, and be judged in its place.
+    if kit.rng.random() < 0.3 and sheet.scale > 0.95:
         parts += person_behind(
-            kit, kit.rng.uniform(80, 350), np.array([kit.rng.normal(0, 120), kit.rng.normal(0, 60), 0])
+            kit, kit.rng.uniform(200, 450), np.array([kit.rng.normal(0, 120), kit.rng.normal(0, 60), 0])
         )
     return Built(parts, face + shift.astype(np.float32), name, 25.0)
 
