@@ -27,6 +27,10 @@ GRADED = (
 """Folders below results/ as ``benchmarks/evaluate_release.py`` fills them, and what was graded there."""
 SHOWN_GROUPS = {"visible and near-infrared, up to 600 mm": "visible and near-infrared, up to 0.6 m", "spectra": ""}
 """Groups of depth_summary.json, and what to call them; empty: by their value."""
+DEPTH_COLUMNS = (
+    *("depth over the face, by", "n", "median", "90th percentile", "offset", "spread"),
+    *("StereoSGBM's median", "within its 90 % interval"),
+)
 
 
 def main() -> int:
@@ -211,18 +215,17 @@ def details(results: Path, folder: str, what: str) -> str:
         lines += [f"Scores as probabilities: {apart:.1f} points apart from the shares in the mean (report).", ""]
     if measured is not None:
         lines += [
-            "| depth over the face, by | n | median | 90th percentile | StereoSGBM's | within its 90 % interval |",
-            "|---|---|---|---|---|---|",
+            f"| {' | '.join(DEPTH_COLUMNS)} |",
+            "|---" * len(DEPTH_COLUMNS) + "|",
         ]
         for group in measured["groups"]:
-            ours, far, theirs = (
-                millimetres(group[name])
-                for name in ("median_error_mm", "percentile90_error_mm", "sgbm_median_error_mm")
-            )
+            errors = [
+                millimetres(group[f"{name}_mm"])
+                for name in ("median_error", "percentile90_error", "offset", "spread", "sgbm_median_error")
+            ]
             inside = f"{100 * group['within_90_interval']:.0f} %"
-            lines.append(
-                f"| {group['by']}: {group['value']} | {group['presentations']} | {ours} | {far} | {theirs} | {inside} |"
-            )
+            told = (f"{group['by']}: {group['value']}", str(group["presentations"]), *errors, inside)
+            lines.append(f"| {' | '.join(told)} |")
         lines.append("")
     return "\n".join(lines)
 
