@@ -52,14 +52,16 @@ class Answer:
 
 
 class _Certain:
-    """In the place of a network: one answer whatever it is shown."""
+    """In the place of a network: one answer whatever it is shown, the first map of it arched as a face is."""
 
-    def __init__(self, *values: float) -> None:
-        self._values = values
+    def __init__(self, *values: float, arch: float = 0.0) -> None:
+        self._values, self._arch = values, arch
 
     def run(self, *inputs: Any) -> list[Any]:
         height, width = inputs[0].shape[-2] // 2, inputs[0].shape[-1] // 2
-        return [np.full((1, 1, height, width), value, np.float32) for value in self._values]
+        ys, xs = np.mgrid[-1 : 1 : 1j * height, -1 : 1 : 1j * width]
+        first, *others = (np.full((1, 1, height, width), value, np.float32) for value in self._values)
+        return [first - np.float32(self._arch) * (xs**2 + ys**2).astype(np.float32), *others]
 
 
 class Judge:
@@ -69,7 +71,7 @@ class Judge:
     def __init__(self, model: Path | None) -> None:
         self._model = LivenessDetector(model, threads=1)
         self._gates: Any = LivenessDetector(model, threads=1)
-        self._gates._depth, self._gates._liveness = _Certain(0.0, 0.2), _Certain(9.0)
+        self._gates._depth, self._gates._liveness = _Certain(0.0, 0.2, arch=16.0), _Certain(9.0)
         self._leads: dict[int, Analysis] = {}
 
     def is_clean(self, base: Base) -> bool:

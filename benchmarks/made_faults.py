@@ -188,7 +188,14 @@ def two_people(image: Image, face: Face, rng: np.random.Generator) -> Image:
     x1, y1 = min(image.shape[1], round(x + 1.1 * width)), min(image.shape[0], round(y + 1.1 * height))
     patch = image[y0:y1, x0:x1]
     left = x0 - patch.shape[1] >= 0
-    start = x0 - patch.shape[1] if left else min(x1, image.shape[1] - patch.shape[1])
+    if not left and x1 + patch.shape[1] > image.shape[1]:
+        # No room beside so large a face: both stand farther away.
+        half = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        high = cv2.copyMakeBorder(half, 0, image.shape[0] - half.shape[0], 0, 0, cv2.BORDER_REPLICATE)
+        both = np.concatenate([high, high], axis=1)
+        missing = image.shape[1] - both.shape[1]
+        return np.asarray(cv2.copyMakeBorder(both, 0, 0, 0, missing, cv2.BORDER_REPLICATE), np.uint8)
+    start = x0 - patch.shape[1] if left else x1
     result = image.copy()
     result[y0:y1, start : start + patch.shape[1]] = patch
     return result

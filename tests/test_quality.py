@@ -129,6 +129,7 @@ def test_a_face_that_looks_away() -> None:
     # As of views that were taken one after the other while the face moved along the baseline.
     for eye_distance_mm in (30.0, 95.0):
         assert "views_disagree" in doubts(sighting, info, replace(shape, eye_distance_mm=eye_distance_mm), LIMITS)
+    assert "views_disagree" in doubts(sighting, info, replace(shape, plane_residual_mm=3.0), LIMITS)  # of two people
 
 
 @pytest.mark.parametrize("half", [np.s_[:32], np.s_[32:], np.s_[:, :32], np.s_[:, 32:]])
