@@ -79,8 +79,8 @@ def manifest(name: str) -> str:
     return f"data/{name}/manifest.csv"
 
 
-def fetched(revision: str, where: Path) -> Path:
-    """The model folder that the package had at ``revision``."""
+def fetch(revision: str, where: Path) -> None:
+    """Put the model folder that the package had at ``revision`` there, if it is not there yet."""
     if not where.is_dir():
         part = where.with_name(where.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
@@ -96,7 +96,6 @@ def fetched(revision: str, where: Path) -> Path:
             shown = subprocess.run(["git", "show", f"{revision}:{name}"], cwd=ROOT, check=True, capture_output=True)
             (part / Path(name).name).write_bytes(shown.stdout)
         part.rename(where)
-    return where
 
 
 def logged(command: Command, log: Path) -> None:
@@ -138,10 +137,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = yaml.safe_load(described.read_text("utf-8"))
     start = ROOT / "runs" / f"start-{plan['start']}"
 
-    def run(command: Command) -> None:
+    def run(command: Command, log: Path | None = None) -> None:
         print("$", *command, flush=True)
-        if not given.show:
+        if given.show:
+            return
+        if log is None:
             subprocess.run(command, cwd=ROOT, check=True)
+        else:
+            logged(command, log)
 
     stages = [given.only] if given.only else STAGES
     try:
@@ -149,11 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             for command in rendering(plan, given.workers):
                 run(command)
         if "model" in stages:
-            command = training(plan, given.config.resolve(), start)
-            print("$", *command, flush=True)
             if not given.show:
-                fetched(plan["start"], start)
-                logged(command, ROOT / "runs" / f"{given.config.stem}.log")
+                fetch(plan["start"], start)
+            run(training(plan, given.config.resolve(), start), ROOT / "runs" / f"{given.config.stem}.log")
+            if not given.show:
                 released(given.config, plan)
         if "results" in stages:
             for command in grading(plan, given.workers):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -26,6 +29,20 @@ class LoadedPair:
 
 def load(presentation: Presentation) -> LoadedPair:
     return LoadedPair(read_image(presentation.first), read_image(presentation.second), Rig.load(presentation.rig))
+
+
+@pytest.fixture(scope="session")
+def module_at() -> Callable[[Path], ModuleType]:
+    """Runs a file that is in no package, such as those in scripts/, and returns its module."""
+
+    def load_module(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load_module
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,12 +19,8 @@ Main = Callable[[Sequence[str]], int]
 
 
 @pytest.fixture(scope="module")
-def frozen_set() -> Main:
-    spec = importlib.util.spec_from_file_location("frozen_set", ROOT / "scripts" / "frozen_set.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    main: Main = script.main
+def frozen_set(module_at: Callable[[Path], ModuleType]) -> Main:
+    main: Main = module_at(ROOT / "scripts" / "frozen_set.py").main
     return main
 
 

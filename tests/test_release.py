@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,12 +18,8 @@ Main = Callable[[Sequence[str]], int]
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release", ROOT / "scripts" / "release.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+def script(module_at: Callable[[Path], ModuleType]) -> ModuleType:
+    return module_at(ROOT / "scripts" / "release.py")
 
 
 @pytest.fixture(scope="module")

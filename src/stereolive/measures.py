@@ -131,17 +131,17 @@ def banding(image: ImageArray, box: tuple[float, float, float, float]) -> tuple[
     least, second_least = np.sort((waves * direction.conj()[:, None]).real, axis=1)[:, :2].T
     contrasts = np.maximum(least, 0.5 * second_least)
     place = int(contrasts.argmax())
+    contrast = max(0.0, float(contrasts[place]))
 
     x, y, width, height = (side * grey.shape[1] / image.shape[1] for side in box)
     top, bottom = max(0, int(y)), min(rows, math.ceil(y + height))
     left = min(max(0, int(x + 0.2 * width)), grey.shape[1] - 1)
     if bottom - top < 8:  # too few to see a wave in
-        return max(0.0, float(contrasts[place])), 1.0
+        return contrast, 1.0
     middle = np.median(np.log(grey[:, left : max(left + 1, int(x + 0.8 * width))] + 2.0), axis=1)
     window = np.hanning(bottom - top + 2)[1:-1]
     turns = np.exp(-2j * np.pi * (place + 4) * np.arange(top, bottom) / rows)
     wave = 2 * (_fast_changes(middle[:, None])[top:bottom, 0] * window * turns).sum() / window.sum()
-    contrast = max(0.0, float(contrasts[place]))
     return contrast, float((wave * direction[place].conj()).real) / max(contrast, 1e-9)
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,18 +12,10 @@ import torch
 from stereolive.data.crops import Crops
 
 
-def _procedural() -> ModuleType:
-    path = Path(__file__).with_name("procedural.py")
-    spec = importlib.util.spec_from_file_location("procedural", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def crop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = _procedural().write_crops(tmp_path_factory.mktemp("crops") / "crops", 48)
+def crop_folder(tmp_path_factory: pytest.TempPathFactory, module_at: Callable[[Path], ModuleType]) -> Path:
+    procedural = module_at(Path(__file__).with_name("procedural.py"))
+    folder: Path = procedural.write_crops(tmp_path_factory.mktemp("crops") / "crops", 48)
     return folder
 
 
