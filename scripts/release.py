@@ -7,13 +7,14 @@ the revision whose released model training starts from. Every step is a command 
 (``--show`` only prints them), and goes on where it was stopped.
 
 ``data``: renders the sets, below data/. ``model``: trains runs/NAME and puts it and its log into the package and
-results/training/. ``results``: everything below results/ that a new model changes, but for the fault tables and the
-times, and the figures in the documents.
+results/training/, the log of the model before into a folder there. ``results``: everything below results/ that a new
+model changes, but for the fault tables and the times, and the figures in the documents.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,12 @@ def training(plan: dict[str, Any], config: Path, start: Path) -> Command:
     """The command that trains the model."""
     also = [manifest(name) for name in plan["train"]]
     data = ["--manifest", manifest(plan["validation"]), "--also", *also]
-    return [*STEREOLIVE, "train", str(config), *data, "--init", str(start), "--out", f"runs/{config.stem}"]
+    program = STEREOLIVE
+    if "processes" in plan:
+        # Of one thread each: faster than one process that shares each step's work among as many threads.
+        several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(plan["processes"])]
+        program = [sys.executable, *several, *STEREOLIVE[1:]]
+    return [*program, "train", str(config), *data, "--init", str(start), "--out", f"runs/{config.stem}"]
 
 
 def grading(plan: dict[str, Any], workers: int) -> Iterator[Command]:
@@ -113,9 +119,22 @@ def logged(command: Command, log: Path) -> None:
         raise subprocess.CalledProcessError(running.returncode, command)
 
 
+def version(model: Path) -> str:
+    """Of a model folder."""
+    return str(json.loads((model / "manifest.json").read_text("utf-8"))["version"])
+
+
 def released(config: Path, plan: dict[str, Any]) -> None:
-    """Put the trained model into the package, and its log beside the results."""
+    """Put the trained model into the package, and its log beside the results; the log of the model before goes
+    into a folder there."""
     trained = ROOT / "runs" / config.stem
+    before = version(ROOT / MODEL)
+    if before != version(trained):
+        kept = ROOT / TRAINING / before
+        kept.mkdir(exist_ok=True)
+        for pattern in ("metrics.jsonl", "train.log", "synth-*.json"):
+            for file in (ROOT / TRAINING).glob(pattern):
+                file.replace(kept / file.name)
     for file in trained.iterdir():
         shutil.copy(file, ROOT / MODEL / file.name)
     shutil.copy(trained.with_name(trained.name + ".work") / "metrics.jsonl", ROOT / TRAINING / "metrics.jsonl")

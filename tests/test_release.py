@@ -37,9 +37,10 @@ def test_renders_what_it_trains_on_and_grades_with(
     rendered, used = [], []
     for line in lines:
         assert line[0] == "$"
-        if line[2:4] == ["-m", "stereolive"]:
-            given = parser().parse_args(line[4:])  # ends the test where the command line has no such option
-            if line[4] == "synth":
+        if "stereolive" in line:
+            command = line[line.index("stereolive") + 1 :]
+            given = parser().parse_args(command)  # ends the test where the command line has no such option
+            if command[0] == "synth":
                 rendered.append(f"{given.out}/manifest.csv")
         else:
             assert (ROOT / line[2]).is_file()
@@ -74,3 +75,39 @@ def test_what_training_says_is_kept_over_several_tries(script: ModuleType, tmp_p
         script.logged([sys.executable, "-c", "print('half'); raise SystemExit(3)"], log)
     script.logged([sys.executable, "-c", "print('done')"], log)
     assert log.read_text() == "half\ndone\n"
+
+
+def test_the_log_of_the_model_before_is_kept(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    plan = {"train": ["train-2"], "validation": "validation-1", "graded": {"test": "test-1"}}
+    for name in ("train-2", "validation-1", "test-1"):
+        written(tmp_path / "data" / name / "synth.json", name)
+    written(tmp_path / script.MODEL / "manifest.json", '{"version": "1"}')
+    written(tmp_path / script.TRAINING / "train.log", "log 1")
+    written(tmp_path / script.TRAINING / "synth-hard.json", "hard-1")
+    written(tmp_path / "runs" / "release-2" / "manifest.json", '{"version": "2"}')
+    written(tmp_path / "runs" / "release-2.work" / "metrics.jsonl", "{}")
+    written(tmp_path / "runs" / "release-2.log", "log 2")
+    for _ in range(2):  # the second time changes nothing
+        script.released(Path("configs/release-2.yaml"), plan)
+    now = {str(path.relative_to(tmp_path / script.TRAINING)): path.read_text() for path in _files(tmp_path, script)}
+    assert now == {
+        "1/train.log": "log 1",
+        "1/synth-hard.json": "hard-1",
+        "train.log": "log 2",
+        "metrics.jsonl": "{}",
+        "synth-train.json": "train-2",
+        "synth-validation.json": "validation-1",
+        "synth-test.json": "test-1",
+    }
+    assert script.version(tmp_path / script.MODEL) == "2"
+
+
+def _files(root: Path, script: ModuleType) -> list[Path]:
+    return [path for path in (root / script.TRAINING).rglob("*") if path.is_file()]
