@@ -30,6 +30,7 @@ from stereolive.train.liveness_augment import (
     with_surroundings,
 )
 from stereolive.train.liveness_stage import BalancedSampler, cell_loss
+from stereolive.train.loop import Machine
 from stereolive.types import FaceCrop
 
 
@@ -187,6 +188,17 @@ def test_balanced_sampling(crops: Crops) -> None:
     drawn = [rows[i].species for i in BalancedSampler(rows, scarce).draw(1200, seed=0)]
     assert drawn.count("bona_fide") == 600
     assert 110 < drawn.count("screen") < 190  # one to three, not one to nine
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_every_process_sees_both_labels_in_every_step(crops: Crops, world: int) -> None:
+    drawn = BalancedSampler(crops.rows, range(len(crops.rows))).draw(32, seed=0)
+    machines = [Machine(torch.device("cpu"), rank, world) for rank in range(world)]
+    parts = [where.part(drawn) for where in machines]
+    assert [index for part in parts for index in part] == drawn
+    for part in parts:
+        living = sum(crops.rows[index].species == "bona_fide" for index in part)
+        assert abs(2 * living - len(part)) <= 1
 
 
 def test_changed_inputs_keep_their_constants_and_differ(crops: Crops) -> None:

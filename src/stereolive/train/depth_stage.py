@@ -65,7 +65,7 @@ def train_depth(
 
     def load(step: int) -> StoredBatch:
         batch = stage.batch if step < whole_from else stage.whole_batch
-        chosen = batch_indices(len(taught), batch, step, config.seed)[where.rank :: where.world]
+        chosen = where.part(batch_indices(len(taught), batch, step, config.seed))
         return read_batch(crops, [taught[index] for index in chosen], own)
 
     def loss(network: nn.Module, stored: StoredBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -77,7 +77,7 @@ def train_liveness(
     sampler = BalancedSampler(rows, train)
 
     def load(step: int) -> LivenessBatch:
-        drawn = sampler.draw(stage.batch, config.seed * 1_000_003 + step)[where.rank :: where.world]
+        drawn = where.part(sampler.draw(stage.batch, config.seed * 1_000_003 + step))
         variants = torch.randint(inputs.variants, (len(drawn),), generator=generator(config.seed, step, 5)).tolist()
         items = inputs.read(drawn, variants)
         bona_fide = torch.tensor([float(rows[index].label == BONA_FIDE) for index in drawn])

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,6 +51,12 @@ class Machine:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def part(self, batch: Sequence[Item]) -> Sequence[Item]:
+        """This process' share of a step's samples: neighbours, so that where two labels take turns, each process sees
+        as many of both. With one label a process, the batch's statistics would tell it."""
+        count = len(batch)
+        return batch[self.rank * count // self.world : (self.rank + 1) * count // self.world]
 
 
 def main_first(where: Machine, make: Callable[[], Item]) -> Item:
