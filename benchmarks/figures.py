@@ -170,7 +170,8 @@ def speed(results: Path) -> str:
     if found is None:
         return ""
     stages = {name: ms for name, ms in found["median_ms"].items() if name != "all"}
-    parts = ", ".join(f"{name} {ms:.0f}" for name, ms in stages.items())
+    only = {"doubts": " where the face is taken for living"}
+    parts = ", ".join(f"{name} {ms:.0f}{only.get(name, '')}" for name, ms in stages.items())
     return (
         f"A check takes {found['median_ms']['all']:.0f} ms ({parts}; medians on {found['cores']} cores of "
         f"{found['processor']},\n{found['runtime']}). Loading takes {found['loading_ms']:.0f} ms, memory "

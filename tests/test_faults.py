@@ -47,7 +47,9 @@ def reasons(base: Base, fault: str, detector: LivenessDetector, seed: int = 0) -
 
 
 def test_the_face_itself_passes(base: Base, credulous: LivenessDetector) -> None:
-    assert credulous.check(base.first, base.second, base.rig).decision == "bona_fide"
+    verdict = credulous.check(base.first, base.second, base.rig)
+    assert verdict.decision == "bona_fide"
+    assert [stage for stage, _ in verdict.stage_ms] == ["quality", "find", "rectify", "depth", "liveness", "doubts"]
 
 
 @pytest.mark.parametrize(

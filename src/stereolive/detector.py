@@ -147,6 +147,7 @@ class LivenessDetector:
             # What leaves an attack recognisable may still leave too little evidence for a living face.
             doubts = quality.doubts(sighting, info, shape, self.limits)
             doubts += quality.delivery_doubts(*delivered, self.limits)
+            clock.lap("doubts")
             if doubts:
                 verdict = self._verdict("no_response", None, (doubts[0],), location, None, clock)
                 return Analysis(verdict, location, crop, info, shape)
