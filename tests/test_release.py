@@ -96,8 +96,8 @@ def test_the_log_of_the_model_before_is_kept(
     written(tmp_path / "runs" / "release-2.log", "log 2")
     for _ in range(2):  # the second time changes nothing
         script.released(Path("configs/release-2.yaml"), plan)
-    now = {str(path.relative_to(tmp_path / script.TRAINING)): path.read_text() for path in _files(tmp_path, script)}
-    assert now == {
+    kept = tmp_path / script.TRAINING
+    assert {str(path.relative_to(kept)): path.read_text() for path in kept.rglob("*") if path.is_file()} == {
         "1/train.log": "log 1",
         "1/synth-hard.json": "hard-1",
         "train.log": "log 2",
@@ -107,7 +107,3 @@ def test_the_log_of_the_model_before_is_kept(
         "synth-test.json": "test-1",
     }
     assert script.version(tmp_path / script.MODEL) == "2"
-
-
-def _files(root: Path, script: ModuleType) -> list[Path]:
-    return [path for path in (root / script.TRAINING).rglob("*") if path.is_file()]

@@ -180,10 +180,7 @@ def block_seam(image: ImageArray) -> float:
     part = _every_second_column(image)
     if len(part) < 24:
         return 0.0
-    steps = cv2.subtract(part[1:], part[:-1], dtype=cv2.CV_16S)
-    # What stands in the picture has edges of both signs, and a few strong ones, which shall not count for more.
-    held = np.clip(steps, -16, 16)
-    level = np.abs(cv2.reduce(held, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(len(steps), -1)) + 0.5
+    level = np.abs(_steps_of_rows(part)) + 0.5
     around = np.maximum.reduce([level[:-4], level[1:-3], level[3:-1], level[4:]])
     return float((level[2:-2] / around)[5::8].max())  # of these, the sixth is between rows 7 and 8
 
@@ -196,10 +193,9 @@ def chroma_seam(image: ImageArray) -> float:
     part = _every_second_column(image)
     if part.ndim == 2 or len(part) < 32:
         return 0.0
-    colour = cv2.cvtColor(part, cv2.COLOR_BGR2YCrCb)
-    steps = np.clip(cv2.subtract(colour[1:], colour[:-1], dtype=cv2.CV_16S), -16, 16)
-    means = cv2.reduce(steps, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(len(steps), -1)
-    level = np.abs(means[:, 1:]) + 0.25  # brightness goes only here: a copy of two of three planes takes long
+    planes = np.asarray(cv2.cvtColor(part, cv2.COLOR_BGR2YCrCb), np.uint8)
+    # Brightness goes only here: a copy of two of three planes takes long.
+    level = np.abs(_steps_of_rows(planes)[:, 1:]) + 0.25
     around = np.maximum.reduce([level[:-6], level[1:-5], level[5:-1], level[6:]])
     return float((level[3:-3] / around)[12::16].max())  # of these, the thirteenth is between rows 15 and 16
 
@@ -210,6 +206,14 @@ def _every_second_column(image: ImageArray) -> NDArray[np.uint8]:
     pairs = as_8bit(image)[:, : 2 * width]
     # As [:, ::2], which takes five times as long.
     return np.asarray(cv2.resize(pairs, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _steps_of_rows(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean step (H - 1, planes) from every row to the next."""
+    steps = cv2.subtract(picture[1:], picture[:-1], dtype=cv2.CV_16S)
+    # What stands in the picture has edges of both signs, and a few strong ones, which shall not count for more.
+    held = np.clip(steps, -16, 16)
+    return np.asarray(cv2.reduce(held, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).reshape(len(held), -1), np.float32)
 
 
 def mirror_gain(first: ImageArray, second: ImageArray, rig: Rig) -> float:

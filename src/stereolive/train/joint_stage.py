@@ -98,13 +98,11 @@ def train_jointly(
     bins = bin_disparity_px(depth.max_shift).view(1, -1, 1, 1).to(where.device)
     model = BothNetworks(depth, liveness).requires_grad_(True)
 
-    def load(step: int) -> tuple[StoredBatch, Sequence[int]]:
+    def load(step: int) -> tuple[StoredBatch, list[int]]:
         drawn = where.part(sampler.draw(stage.batch, config.seed * 1_000_003 + step))
         return read_batch(crops, drawn), drawn
 
-    def loss(
-        network: nn.Module, item: tuple[StoredBatch, Sequence[int]], step: int
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(network: nn.Module, item: tuple[StoredBatch, list[int]], step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         stored, drawn = item
         rows = [crops.rows[index] for index in drawn]
         batch = centred(on_device(stored, where), config.crop_px, config.crop_px)

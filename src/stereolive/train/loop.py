@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,7 +52,7 @@ class Machine:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def part(self, batch: Sequence[Item]) -> Sequence[Item]:
+    def part(self, batch: list[Item]) -> list[Item]:
         """This process' share of a step's samples: neighbours, so that where two labels take turns, each process sees
         as many of both. With one label a process, the batch's statistics would tell it."""
         count = len(batch)
