@@ -16,6 +16,8 @@ from torch.nn import functional
 FACE_RADIUS = 0.4
 """Of the network's crop side: within this distance of the stored crop's centre a pixel counts in full."""
 BACKGROUND_WEIGHT = 0.3
+RELIEF_CELL_PX = 4
+"""Light is moved on cells of so many pixels: what the disparity's rounding does to its slope averages out there."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class StoredBatch:
     second: Tensor  # (B, T, T, 3) uint8
     disparity: Tensor  # (B, T, T) float16, crop px, NaN where not known
     measured: Tensor  # (B,) whether the disparity was measured; else the depth network said it itself
+    relief: Tensor  # (B,) pixels of depth that a pixel of disparity is: distance over baseline
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,11 @@ def augmented(
     ``crop_px`` is the side that the network sees in use; ``strength`` from 0 to 1 scales the change of appearance.
     """
     moved = _moved(batch, side_px, crop_px, generator)
-    first = _appearance(moved.first, strength, generator)
-    second = _appearance(moved.second, strength, generator)
+    lit_first, lit_second = _relit(moved, batch.relief, strength, generator)
+    draw = _Draw(len(batch.relief), batch.first.device, generator)
+    # A view is changed now hardly and now in full: what matches without a guess teaches the tenths of a pixel.
+    first = _appearance(lit_first, draw.uniform(0.2, 1.0) * strength, generator)
+    second = _appearance(lit_second, draw.uniform(0.2, 1.0) * strength, generator)
     second = _partly_hidden(second, strength, generator)
     disparity = _as_measured(moved.disparity, generator)
     return DepthBatch(first, second, disparity, moved.weight)
@@ -78,12 +84,12 @@ class _Draw:
     def uniform(self, low: float, high: float) -> Tensor:
         return (torch.rand(self.shape, generator=self.generator) * (high - low) + low).to(self.device)
 
-    def normal(self, deviation: float) -> Tensor:
-        return (torch.randn(self.shape, generator=self.generator) * deviation).to(self.device)
+    def normal(self, deviation: float | Tensor) -> Tensor:
+        return torch.randn(self.shape, generator=self.generator).to(self.device) * deviation
 
-    def chance(self, probability: float) -> Tensor:
+    def chance(self, probability: float | Tensor) -> Tensor:
         """1 with this probability, else 0."""
-        return (torch.rand(self.shape, generator=self.generator) < probability).float().to(self.device)
+        return (torch.rand(self.shape, generator=self.generator).to(self.device) < probability).float()
 
     def field(self, cells: int, side_px: int, channels: int = 1) -> Tensor:
         """(B, channels, side, side) smooth normal noise with about ``cells`` bumps along a side."""
@@ -142,15 +148,61 @@ def _sampled(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return functional.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def _appearance(view: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Another sensor, light and exposure for a view (B, 3, S, S) in 0..1."""
+def _relit(moved: DepthBatch, relief: Tensor, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Both views, each now and then under one more lamp, which shades the surface that the disparity tells of.
+
+    A lamp of one spectrum is seen by one of two sensors alone, and what it shades must not be taken for what matches.
+    """
+    side = moved.disparity.shape[-1]
+    draw = _Draw(len(relief), moved.disparity.device, generator)
+    known = torch.isfinite(moved.disparity).float()
+    sums = [
+        functional.avg_pool2d(functional.avg_pool2d(values, RELIEF_CELL_PX), 3, 1, 1)
+        for values in (torch.where(known > 0, moved.disparity, 0.0), known)
+    ]
+    share = sums[1].clamp_min(1e-6)
+    middle = sums[0].sum((2, 3), keepdim=True) / sums[1].sum((2, 3), keepdim=True).clamp_min(1e-6)
+    disparity = torch.where(sums[1] > 0.05, sums[0] / share, middle)
+    padded = functional.pad(disparity, (1, 1, 1, 1), mode="replicate")
+    per_px = relief.view(-1, 1, 1, 1) / (2 * RELIEF_CELL_PX)
+    # Of the normal (x right, y down, z towards the sensor), whose z is 1: what is nearer has the larger disparity.
+    slope_x = (padded[:, :, 1:-1, :-2] - padded[:, :, 1:-1, 2:]) * per_px
+    slope_y = (padded[:, :, :-2, 1:-1] - padded[:, :, 2:, 1:-1]) * per_px
+    length = (1.0 + slope_x.square() + slope_y.square()).sqrt()
+
+    def lamp() -> Tensor:
+        turned, off_axis = draw.uniform(0.0, 2 * math.pi), draw.uniform(0.2, 1.5)
+        towards = slope_x * turned.cos() * off_axis.sin() + slope_y * turned.sin() * off_axis.sin() + off_axis.cos()
+        power = draw.chance(0.4) * draw.uniform(0.0, 3.0) * strength
+        return (1.0 + power * (towards / length).clamp_min(0.0)) / (1.0 + 0.5 * power)
+
+    of_first, of_second = lamp(), lamp()
+    # What the second view shows at x lies in the first at x + disparity, which is known there: three steps find it.
+    cells = side // RELIEF_CELL_PX
+    steps = torch.arange(cells, device=disparity.device, dtype=disparity.dtype)
+    x, y = steps[None, None, None, :].expand_as(disparity), steps[None, None, :, None].expand_as(disparity)
+    found = disparity
+    for _ in range(3):
+        found = _sampled(disparity, (x + found / RELIEF_CELL_PX).clamp(0, cells - 1), y)
+    of_second = _sampled(of_second, (x + found / RELIEF_CELL_PX).clamp(0, cells - 1), y)
+    raised = (
+        functional.interpolate(light, (side, side), mode="bilinear", align_corners=False)
+        for light in (of_first, of_second)
+    )
+    first, second = (view * light for view, light in zip((moved.first, moved.second), raised, strict=True))
+    return first, second
+
+
+def _appearance(view: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
+    """Another sensor, light and exposure for a view (B, 3, S, S) in 0..1, each changed by its ``strength``
+    (B, 1, 1, 1)."""
     side = view.shape[-1]
     draw = _Draw(view.shape[0], view.device, generator)
     # Colours: mixed, weighed anew, or lost.
     grey = view.mean(1, keepdim=True)
     lost = torch.maximum(draw.chance(0.15), draw.uniform(-1.0, 0.6) * strength).clamp(0.0, 1.0)
     view = view + (grey - view) * lost
-    gains = (torch.randn((view.shape[0], 3, 1, 1), generator=generator) * 0.2 * strength).to(view.device).exp()
+    gains = (torch.randn((view.shape[0], 3, 1, 1), generator=generator).to(view.device) * 0.2 * strength).exp()
     view = view * gains
     # Light that falls on the scene differently, seen from another place or at another wavelength.
     view = view * (draw.field(4, side) * draw.uniform(0.0, 0.5) * strength).exp()
@@ -173,6 +225,12 @@ def _appearance(view: Tensor, strength: float, generator: torch.Generator) -> Te
     coloured = draw.chance(0.5)
     noise = coloured * draw.noise(view, 3) + (1.0 - coloured) * draw.noise(view, 1)
     view = view + noise * level * (view.clamp(0.0, 1.0) + 0.1).sqrt()
+    # In the dark the noise is as strong as all that the view shows.
+    contrast = view.mean(1, keepdim=True).std((1, 2, 3), keepdim=True)
+    grain = draw.noise(view, 1)
+    coarse = functional.interpolate(functional.avg_pool2d(grain, 2) * 2.0, scale_factor=2.0, mode="bilinear")
+    grain = torch.where(draw.chance(0.5) > 0, coarse, grain)
+    view = view + grain * contrast * draw.chance(0.2) * draw.uniform(0.0, 1.2) * strength
     return ((view.clamp(0.0, 1.0) * 255.0).round() / 255.0).contiguous()
 
 

@@ -170,11 +170,12 @@ def read_batch(
         if row in own:
             disparity[place] = own[row]
     measured = np.array([row not in own for row in rows])
-    return StoredBatch(*(torch.from_numpy(array) for array in (first, second, disparity, measured)))
+    relief = np.array([crops.rows[row].focal_px / max(abs(crops.rows[row].shift_px), 1.0) for row in rows], np.float32)
+    return StoredBatch(*(torch.from_numpy(array) for array in (first, second, disparity, measured, relief)))
 
 
 def on_device(batch: StoredBatch, where: Machine) -> StoredBatch:
-    parts = (batch.first, batch.second, batch.disparity, batch.measured)
+    parts = (batch.first, batch.second, batch.disparity, batch.measured, batch.relief)
     return StoredBatch(*(array.to(where.device) for array in parts))
 
 
