@@ -8,7 +8,7 @@ import torch
 
 from stereolive.data.crops import Crops
 from stereolive.nets.depth import warp
-from stereolive.train.depth_augment import _moved, augmented, centred
+from stereolive.train.depth_augment import DepthBatch, _as_second_sees, _moved, _relit, augmented, centred
 from stereolive.train.depth_stage import read_batch
 
 
@@ -34,6 +34,34 @@ def test_moved_pairs_still_fit_their_disparity(crops: Crops) -> None:
     assert _mismatch(batch) < 0.05
     wrong = batch.disparity + 3.0
     assert _mismatch(type(batch)(batch.first, batch.second, wrong, batch.weight)) > 0.15
+
+
+def test_what_the_first_view_shows_is_seen_by_the_second_where_the_disparity_says() -> None:
+    steps = torch.arange(48.0)
+    maps = (steps[None, :] / 7).sin() + (steps[:, None] / 5).cos()
+    disparity = 3.0 + 2.0 * (steps / 12).sin()[None, :].expand(48, 48)
+    maps, disparity = maps[None, None], disparity[None, None].contiguous()
+    back = warp(_as_second_sees(maps, disparity), disparity)
+    assert float((back - maps)[..., 8:-8].abs().max()) < 0.05
+    assert float((warp(maps, disparity) - maps)[..., 8:-8].abs().max()) > 0.3
+
+
+def test_lamps_shade_a_ball_from_one_side_and_a_wall_evenly() -> None:
+    count, side = 32, 64
+    steps = torch.arange(side) - (side - 1) / 2
+    ball = (900.0 - steps[None, :].square() - steps[:, None].square()).clamp_min(0.0).sqrt() / 8.0
+    ball_and_wall = torch.stack([ball, torch.full_like(ball, 3.0)])[:, None]
+    white = torch.full((count, 3, side, side), 0.5)
+    disparity = ball_and_wall.repeat(count // 2, 1, 1, 1)
+    pair = DepthBatch(white, white, disparity, torch.ones_like(disparity))
+    lit = _relit(pair, torch.full((count,), 8.0), 1.0, torch.Generator().manual_seed(0))
+    for view in lit:
+        inner = view[:, 0, 8:-8, 8:-8]
+        spread = inner.flatten(1).std(1)
+        assert float(spread[1::2].max()) < 1e-3, "a wall's shading is even"
+        assert 2 < int((spread[::2] > 0.02).sum()) < count // 2, "some are lit by one more lamp"
+    one_sided = [(view[::2, 0, :, :32].mean((1, 2)) - view[::2, 0, :, 32:].mean((1, 2))).abs() for view in lit]
+    assert float((one_sided[0] - one_sided[1]).abs().max()) > 0.05, "each view by its own"
 
 
 @pytest.mark.parametrize("strength", [0.1, 1.0])

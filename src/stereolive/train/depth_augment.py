@@ -17,7 +17,7 @@ FACE_RADIUS = 0.4
 """Of the network's crop side: within this distance of the stored crop's centre a pixel counts in full."""
 BACKGROUND_WEIGHT = 0.3
 RELIEF_CELL_PX = 4
-"""Light is moved on cells of so many pixels: what the disparity's rounding does to its slope averages out there."""
+"""Lamps shade cells of so many pixels: what the disparity's rounding does to its slope averages out there."""
 
 
 @dataclass(frozen=True)
@@ -153,44 +153,54 @@ def _relit(moved: DepthBatch, relief: Tensor, strength: float, generator: torch.
 
     A lamp of one spectrum is seen by one of two sensors alone, and what it shades must not be taken for what matches.
     """
-    side = moved.disparity.shape[-1]
     draw = _Draw(len(relief), moved.disparity.device, generator)
-    known = torch.isfinite(moved.disparity).float()
-    sums = [
-        functional.avg_pool2d(functional.avg_pool2d(values, RELIEF_CELL_PX), 3, 1, 1)
-        for values in (torch.where(known > 0, moved.disparity, 0.0), known)
-    ]
-    share = sums[1].clamp_min(1e-6)
-    middle = sums[0].sum((2, 3), keepdim=True) / sums[1].sum((2, 3), keepdim=True).clamp_min(1e-6)
-    disparity = torch.where(sums[1] > 0.05, sums[0] / share, middle)
-    padded = functional.pad(disparity, (1, 1, 1, 1), mode="replicate")
-    per_px = relief.view(-1, 1, 1, 1) / (2 * RELIEF_CELL_PX)
-    # Of the normal (x right, y down, z towards the sensor), whose z is 1: what is nearer has the larger disparity.
-    slope_x = (padded[:, :, 1:-1, :-2] - padded[:, :, 1:-1, 2:]) * per_px
-    slope_y = (padded[:, :, :-2, 1:-1] - padded[:, :, 2:, 1:-1]) * per_px
-    length = (1.0 + slope_x.square() + slope_y.square()).sqrt()
+    disparity = _on_cells(moved.disparity)
+    normals = _normals(disparity, relief)
 
     def lamp() -> Tensor:
         turned, off_axis = draw.uniform(0.0, 2 * math.pi), draw.uniform(0.2, 1.5)
-        towards = slope_x * turned.cos() * off_axis.sin() + slope_y * turned.sin() * off_axis.sin() + off_axis.cos()
+        direction = torch.cat([turned.cos() * off_axis.sin(), turned.sin() * off_axis.sin(), off_axis.cos()], 1)
         power = draw.chance(0.4) * draw.uniform(0.0, 3.0) * strength
-        return (1.0 + power * (towards / length).clamp_min(0.0)) / (1.0 + 0.5 * power)
+        return (1.0 + power * (normals * direction).sum(1, keepdim=True).clamp_min(0.0)) / (1.0 + 0.5 * power)
 
-    of_first, of_second = lamp(), lamp()
-    # What the second view shows at x lies in the first at x + disparity, which is known there: three steps find it.
-    cells = side // RELIEF_CELL_PX
-    steps = torch.arange(cells, device=disparity.device, dtype=disparity.dtype)
+    on_first, on_second = lamp(), _as_second_sees(lamp(), disparity / RELIEF_CELL_PX)
+    size = moved.disparity.shape[-2:]
+    first = moved.first * functional.interpolate(on_first, size, mode="bilinear", align_corners=False)
+    second = moved.second * functional.interpolate(on_second, size, mode="bilinear", align_corners=False)
+    return first, second
+
+
+def _on_cells(disparity: Tensor) -> Tensor:
+    """Smoothed disparity (B, 1, S / RELIEF_CELL_PX, S / RELIEF_CELL_PX); the mean where none is known."""
+    known = torch.isfinite(disparity)
+    both = torch.cat([torch.where(known, disparity, 0.0), known.to(disparity.dtype)], 1)
+    sums = functional.avg_pool2d(functional.avg_pool2d(both, RELIEF_CELL_PX), 3, 1, 1)
+    value, share = sums[:, :1], sums[:, 1:]
+    mean = value.sum((2, 3), keepdim=True) / share.sum((2, 3), keepdim=True).clamp_min(1e-6)
+    return torch.where(share > 0.05, value / share.clamp_min(1e-6), mean)
+
+
+def _normals(disparity: Tensor, relief: Tensor) -> Tensor:
+    """Unit normals (B, 3, H, W), x right, y down, z towards the sensor, of what has this disparity in px on cells."""
+    padded = functional.pad(disparity, (1, 1, 1, 1), mode="replicate")
+    # What is nearer has the larger disparity.
+    height = padded * (relief.view(-1, 1, 1, 1) / (2 * RELIEF_CELL_PX))
+    x = height[:, :, 1:-1, :-2] - height[:, :, 1:-1, 2:]
+    y = height[:, :, :-2, 1:-1] - height[:, :, 2:, 1:-1]
+    return functional.normalize(torch.cat([x, y, torch.ones_like(x)], 1))
+
+
+def _as_second_sees(maps: Tensor, disparity: Tensor) -> Tensor:
+    """Maps (B, C, S, S) on the first view's grid laid onto the second's, by the first's disparity (B, 1, S, S) in their
+    pixels."""
+    side = maps.shape[-1]
+    steps = torch.arange(side, device=maps.device, dtype=maps.dtype)
     x, y = steps[None, None, None, :].expand_as(disparity), steps[None, None, :, None].expand_as(disparity)
+    # What the second shows at x lies in the first at x + disparity, which is known there: three steps find it.
     found = disparity
     for _ in range(3):
-        found = _sampled(disparity, (x + found / RELIEF_CELL_PX).clamp(0, cells - 1), y)
-    of_second = _sampled(of_second, (x + found / RELIEF_CELL_PX).clamp(0, cells - 1), y)
-    raised = (
-        functional.interpolate(light, (side, side), mode="bilinear", align_corners=False)
-        for light in (of_first, of_second)
-    )
-    first, second = (view * light for view, light in zip((moved.first, moved.second), raised, strict=True))
-    return first, second
+        found = _sampled(disparity, (x + found).clamp(0, side - 1), y)
+    return _sampled(maps, (x + found).clamp(0, side - 1), y)
 
 
 def _appearance(view: Tensor, strength: Tensor, generator: torch.Generator) -> Tensor:
