@@ -289,13 +289,13 @@ def _add_synth(commands: Any) -> None:
     command.add_argument("--heads", type=Path, metavar="FOLDER", help="folder with further head sources")
     command.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="K", help="default %(default)s")
     for name, what in (
-        ("sources", "head source"),
+        ("sources", "head sources"),
         ("species", "PAI species"),
-        ("illuminations", "illumination"),
-        ("rig-families", "rig family"),
-        ("splits", "split"),
+        ("illuminations", "illuminations"),
+        ("rig-families", "rig families"),
+        ("splits", "splits"),
     ):
-        command.add_argument(f"--{name}", nargs="+", metavar="NAME", help=f"only these, each a {what}")
+        command.add_argument(f"--{name}", nargs="+", metavar="NAME", help=f"only these {what}")
     command.add_argument("--bona-fide-share", type=float, metavar="SHARE")
     command.add_argument("--subjects", type=int, metavar="N", help="identities to draw from")
     command.add_argument("--instruments", type=int, metavar="N", help="attack instruments of each species to draw from")
