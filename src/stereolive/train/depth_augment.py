@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stereolive.nets.depth import doubled
+
 FACE_RADIUS = 0.4
 """Of the network's crop side: within this distance of the stored crop's centre a pixel counts in full."""
 BACKGROUND_WEIGHT = 0.3
@@ -238,7 +240,7 @@ def _appearance(view: Tensor, strength: Tensor, generator: torch.Generator) -> T
     # In the dark the noise is as strong as all that the view shows.
     contrast = view.mean(1, keepdim=True).std((1, 2, 3), keepdim=True)
     grain = draw.noise(view, 1)
-    coarse = functional.interpolate(functional.avg_pool2d(grain, 2) * 2.0, scale_factor=2.0, mode="bilinear")
+    coarse = doubled(functional.avg_pool2d(grain, 2) * 2.0)
     grain = torch.where(draw.chance(0.5) > 0, coarse, grain)
     view = view + grain * contrast * draw.chance(0.2) * draw.uniform(0.0, 1.2) * strength
     return ((view.clamp(0.0, 1.0) * 255.0).round() / 255.0).contiguous()
