@@ -1,11 +1,12 @@
 """Changes made to a batch of the liveness model's inputs before it is trained on.
 
-Other poses, depths, skins and cameras leave a presentation what it is; another person's view, or a piece of an attack,
-makes a living face none.
+Other poses, depths, skins and cameras leave a presentation what it is; another person's view, another moment's, a piece
+of an attack, or something before half of it makes a living face none.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,24 +15,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stereolive.depth import LIVENESS_MAPS, RELATIVE_DEPTH_UNIT_MM, face_ellipse
+from stereolive.depth import DISPARITY_SD_UNIT_PX, LIVENESS_MAPS, RELATIVE_DEPTH_UNIT_MM, face_ellipse
 
 DEPTH_ERROR_MM = 2.0
 """Of the smooth error that training adds to the depth network's own."""
 STRANGERS_SHARE = 0.08
 """How many of the living faces get another person's second view."""
+MOMENTS_SHARE = 0.04
+"""How many of the living faces get a second view of another moment."""
+MOMENTS_APART = (0.22, 0.7)
+"""Logarithm of the factor by which the distance is then wrong: beyond what small and large heads differ by."""
+MATCHED_SD_PX = 2.0
+"""Up to this deviation of the disparity, in crop px over the face, two views say at what distance it is."""
 PATCHED_SHARE = 0.12
 """How many of the living faces get a patch of an attack."""
+HALVED_SHARE = 0.05
+"""How many of the living faces get something flat before half of them."""
+HALVED_DEPTH_ERROR_MM = 20.0
+"""Of the smooth error there, where no view shows anything to match."""
 PATCH_BEFORE_FACE_MM = 8.0
 """How far before the skin such a patch may stand."""
-SURROUNDINGS_SHARE = 0.2
+SURROUNDINGS_SHARE = 0.3
 """How many presentations get the surroundings of another."""
 SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
 LOCAL_MAPS = ("relative_depth", "depth_sd", "disparity_sd")
 """The maps that say something of each place."""
 UNKNOWN_KIND = -100
 """What ``cross_entropy`` leaves out."""
-GRAINED_SHARE, GRAIN = 0.25, 0.06
+GRAINED_SHARE, GRAIN = 0.35, 0.09
 """How many presentations get a coarser surface, and the standard deviation of its contrast's."""
 
 
@@ -153,6 +164,62 @@ def with_strangers(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch
     return LivenessBatch(batch.maps, views, shares, bona_fide, kind)
 
 
+def with_moments(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some living faces with a second view of another moment, between which and the first the face moved along the
+    rows: all matches as before, but at a distance that the face is too small or too large for.
+
+    A move adds the same to each disparity, ``1 / Z' = 1 / Z + c``; the deviation of Z goes with its square.
+    """
+    maps, bona_fide = batch.maps.clone(), batch.bona_fide.clone()
+    shares, kind = batch.shares.clone(), batch.kind.clone()
+    relative, sd, side, distance = (
+        LIVENESS_MAPS.index(name) for name in ("relative_depth", "depth_sd", "side", "distance")
+    )
+    face = torch.from_numpy(face_ellipse(maps.shape[-1]))
+    doubts = maps[:, LIVENESS_MAPS.index("disparity_sd")][:, face].median(1).values * DISPARITY_SD_UNIT_PX
+    least, most = MOMENTS_APART
+    for index in _drawn_living(batch, MOMENTS_SHARE, draw):
+        if doubts[index] > MATCHED_SD_PX:
+            continue
+        size, way = torch.rand(2, generator=draw).tolist()
+        factor = math.exp((least + (most - least) * size) * (1 if way < 0.5 else -1))
+        middle = maps[index, distance, 0, 0] * 1000 / RELATIVE_DEPTH_UNIT_MM
+        before = (middle + maps[index, relative]).clamp_min(1.0)
+        after = 1 / (1 / before + (1 / factor - 1) / middle).clamp_min(1e-4)
+        maps[index, relative] = (after - factor * middle).clamp(-3, 3)
+        maps[index, sd] = (maps[index, sd] * (after / before).square()).clamp(0, 3)
+        maps[index, [side, distance]] = (maps[index, [side, distance]] * factor).clamp_max(4.0)
+        bona_fide[index], shares[index], kind[index] = 0.0, 0.0, UNKNOWN_KIND
+    return LivenessBatch(maps, batch.views, shares, bona_fide, kind)
+
+
+def with_halves(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
+    """Some living faces with something flat and bare before about half of them, in both views: a hand, a sheet, or
+    what a sensor put there. What is to be judged must be seen."""
+    maps, views, bona_fide = batch.maps.clone(), batch.views.clone(), batch.bona_fide.clone()
+    shares, kind = batch.shares.clone(), batch.kind.clone()
+    depth = LIVENESS_MAPS.index("relative_depth")
+    deviations = [LIVENESS_MAPS.index(name) for name in ("depth_sd", "disparity_sd")]
+    for index in _drawn_living(batch, HALVED_SHARE, draw):
+        fine = _half(views.shape[-1], draw)
+        coarse = functional.avg_pool2d(fine[None], 2)[0]
+        for sensor in (slice(0, 3), slice(3, 6)):
+            level, noise, tinted = torch.rand(3, generator=draw).tolist()
+            colour = (views[index, sensor] * fine).sum((1, 2)) / fine.sum().clamp_min(1.0)
+            colour = colour if tinted < 0.5 else colour.mean().expand(3)
+            grain = torch.randn(fine.shape, generator=draw) * 0.05 * noise
+            flat = (colour.view(3, 1, 1) * (0.5 + 0.7 * level) + grain).clamp(0, 2)
+            views[index, sensor] += fine * (flat - views[index, sensor])
+        error = _normal(1, draw, HALVED_DEPTH_ERROR_MM / RELATIVE_DEPTH_UNIT_MM, 1, 5, 5)
+        error = functional.interpolate(error, coarse.shape, mode="bicubic", align_corners=True)[0, 0]
+        less_certain = math.exp(1.4 * float(torch.rand((), generator=draw)))
+        maps[index, depth] += coarse * error
+        maps[index, deviations] *= 1 + coarse * (less_certain - 1)
+        shares[index] *= 1 - coarse
+        bona_fide[index], kind[index] = 0.0, UNKNOWN_KIND
+    return LivenessBatch(maps, views, shares, bona_fide, kind)
+
+
 def with_patches(batch: LivenessBatch, draw: torch.Generator) -> LivenessBatch:
     """Some living faces with a piece of an attack before them, as both sensors of the same kinds show it there, in its
     own shape: more patches, of more materials, than anybody can render."""
@@ -226,6 +293,16 @@ def _patch(side: int, draw: torch.Generator) -> Tensor:
     middle_x, middle_y, across, down, corners, edge = torch.rand(6, generator=draw).tolist()
     middle = 0.3 * (middle_x - 0.5), 0.4 * (middle_y - 0.5)
     return _blob(side, middle, (0.09 + 0.18 * across, 0.07 + 0.14 * down), corners, edge)
+
+
+def _half(side: int, draw: torch.Generator) -> Tensor:
+    """Where something before the left, right, upper or lower half of the face is (S, S), 0 to 1."""
+    way, reach, across, edge = torch.rand(4, generator=draw).tolist()
+    # Its inner edge lies up to a twelfth of the side before or behind the middle.
+    half = 0.16 + 0.1 * reach
+    middle = half + (across - 0.5) / 6
+    middles = ((middle, 0.0), (-middle, 0.0), (0.0, middle), (0.0, -middle))
+    return _blob(side, middles[int(4 * way) % 4], (half, 0.36) if way < 0.5 else (0.36, half), 4.0, edge / 4)
 
 
 def _blob(

@@ -21,7 +21,15 @@ from stereolive.errors import InputError
 from stereolive.nets.liveness import Answers, LivenessNetwork, LivenessTraining
 from stereolive.train.cache import VIEW_UNIT, Items, LivenessInputs
 from stereolive.train.config import LivenessStage, TrainConfig
-from stereolive.train.liveness_augment import LivenessBatch, augmented, with_patches, with_strangers, with_surroundings
+from stereolive.train.liveness_augment import (
+    LivenessBatch,
+    augmented,
+    with_halves,
+    with_moments,
+    with_patches,
+    with_strangers,
+    with_surroundings,
+)
 from stereolive.train.loop import Log, Machine, Recipe, fit, generator, move_towards
 from stereolive.train.threshold import area_under_curve
 from stereolive.train.weights import Weights
@@ -86,7 +94,9 @@ def train_liveness(
         batch = LivenessBatch(maps, views, shares, bona_fide, kind)
         batch = with_strangers(batch, generator(config.seed, step, 7, where.rank))
         batch = with_patches(batch, generator(config.seed, step, 8, where.rank))
-        return with_surroundings(batch, generator(config.seed, step, 9, where.rank))
+        batch = with_surroundings(batch, generator(config.seed, step, 9, where.rank))
+        batch = with_moments(batch, generator(config.seed, step, 10, where.rank))
+        return with_halves(batch, generator(config.seed, step, 11, where.rank))
 
     def loss(network: nn.Module, batch: LivenessBatch, step: int) -> tuple[Tensor, Mapping[str, Tensor]]:
         del step
