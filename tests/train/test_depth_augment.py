@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from stereolive.data.crops import Crops
 from stereolive.nets.depth import warp
-from stereolive.train.depth_augment import DepthBatch, _as_second_sees, _moved, _relit, augmented, centred
+from stereolive.train.depth_augment import DepthBatch, _appearance, _as_second_sees, _moved, _relit, augmented, centred
 from stereolive.train.depth_stage import read_batch
 
 
@@ -78,3 +79,19 @@ def test_the_same_generator_gives_the_same_batch(crops: Crops) -> None:
     one, other = (augmented(stored, 64, 96, 1.0, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(one.first, other.first) and torch.equal(one.second, other.second)
     assert torch.equal(one.disparity.nan_to_num(), other.disparity.nan_to_num())
+
+
+def test_skin_has_spots_in_one_view_that_the_other_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = torch.full((48, 3, 64, 64), 0.5)
+
+    def fine(spots_px: tuple[int, ...]) -> torch.Tensor:
+        """How much the middles of four by four pixels differ, which noise and bands hardly make."""
+        monkeypatch.setattr("stereolive.train.depth_augment.SPOTS_PX", spots_px)
+        view = _appearance(grey, torch.ones(48, 1, 1, 1), torch.Generator().manual_seed(2)).mean(1)
+        cells = functional.avg_pool2d(view[:, None], 4)
+        return (cells - functional.avg_pool2d(cells, 3, 1, 1))[:, 0, 1:-1, 1:-1].flatten(1).std(1)
+
+    without, spotted = fine(()), fine((8, 8, 8))
+    assert float(spotted.median()) > 2 * float(without.median())
+    some = float((spotted < 1.5 * without.median()).float().mean())
+    assert 0.1 < some < 0.6, "many views have none"

@@ -112,6 +112,19 @@ def test_variants_move_the_crop_without_changing_what_the_disparity_means(crops:
         assert full_variant == pytest.approx(full_stored, abs=1.0)
 
 
+def test_spots_are_of_one_sensor_alone(crops: Crops) -> None:
+    stored = crops.face_crop(1)
+    clean = Variation().crop(stored, 96)
+    spotted = Variation(spots=(0.2, 0.0), spot_px=4.0, spots_seed=1).crop(stored, 96)
+    assert np.array_equal(spotted.second, clean.second)
+    shown = (clean.first > 20) & (clean.first < 120)
+    ratio = np.log(spotted.first[shown] / clean.first[shown])
+    assert 0.1 < ratio.std() < 0.3 and abs(ratio.mean()) < 0.1
+    again, other = (Variation(spots=(0.2, 0.2), spots_seed=seed).crop(stored, 96) for seed in (1, 2))
+    assert np.array_equal(again.first, spotted.first) and not np.array_equal(other.first, spotted.first)
+    assert not np.array_equal(again.second, clean.second)
+
+
 def _disparity(crop: FaceCrop) -> float:
     """Of the middle of a crop, by comparing a patch with the other view's row, in whole pixels."""
     side, half = crop.size, 14

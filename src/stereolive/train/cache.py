@@ -1,8 +1,8 @@
 """Depth information of every crop as one depth network produces it, and what the crop shows: what the liveness stage
 trains on.
 
-Each presentation is seen through several crops that differ as face finders' do. Kept in shards that appear whole or not
-at all.
+Each presentation is seen through several crops that differ as face finders' and as skins do. Kept in shards that appear
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from stereolive.types import FaceCrop
 
 VIEW_UNIT = 2 / 255
 """Brightness of a view for each step of the 8 bits that it is kept in."""
+SPOTTED_SHARE, SPOTS = 0.35, 0.25
+"""How many views of a drawn variation have spots, and up to which contrast."""
 
 
 class Items(NamedTuple):
@@ -87,13 +89,22 @@ class Variation:
     zoom: float = 1.0
     move_px: tuple[float, float] = (0.0, 0.0)
     offset_px: float = 0.0  # of the second view against the first
+    spots: tuple[float, float] = (0.0, 0.0)  # contrast of those that the first sensor alone sees, and the second
+    spot_px: float = 4.0
+    spots_seed: int = 0
 
     @classmethod
     def drawn(cls, crop_px: int, random: np.random.Generator) -> Variation:
-        """As face finders differ."""
+        """As face finders differ, and as skin does in what one sensor alone sees of it: both the views and what the
+        depth network makes of them."""
         zoom = float(np.exp(random.normal(0, 0.05)))
         x, y = random.normal(0, 0.025 * crop_px, 2)
-        return cls(zoom, (float(x), float(y)), float(random.normal(0, 0.015 * crop_px)))
+        offset_px = float(random.normal(0, 0.015 * crop_px))
+        first, second = (random.random(2) < SPOTTED_SHARE) * random.uniform(0, SPOTS, 2)
+        spot_px = float(np.exp(random.uniform(np.log(2), np.log(8))))
+        return cls(
+            zoom, (float(x), float(y)), offset_px, (float(first), float(second)), spot_px, int(random.integers(2**31))
+        )
 
     def window(
         self, stored: NDArray[Number], crop_px: int, offset_px: float = 0.0, how: int = cv2.INTER_LINEAR
@@ -119,8 +130,8 @@ class Variation:
         by ``s`` the scale by ``s``."""
         nowhere = np.zeros((2, 3))
         return FaceCrop(
-            self.window(stored.first, crop_px),
-            self.window(stored.second, crop_px, self.offset_px),
+            self._spotted(self.window(stored.first, crop_px), 0),
+            self._spotted(self.window(stored.second, crop_px, self.offset_px), 1),
             nowhere,
             nowhere,
             stored.scale * self.zoom,
@@ -131,6 +142,17 @@ class Variation:
             stored.first_spectrum,
             stored.second_spectrum,
         )
+
+    def _spotted(self, view: NDArray[np.uint8], which: int) -> NDArray[np.uint8]:
+        """A view (S, S, 3) with the spots of the first or the second sensor."""
+        if not self.spots[which]:
+            return view
+        side = view.shape[0]
+        cells = max(2, round(side / self.spot_px))
+        coarse = np.random.default_rng((self.spots_seed, which)).standard_normal((cells, cells), np.float32)
+        spots = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        spotted = view * np.exp(spots * (self.spots[which] / float(spots.std())))[..., None]
+        return np.asarray(np.clip(np.rint(spotted), 0, 255), np.uint8)
 
 
 def seen_through(

@@ -18,6 +18,8 @@ from stereolive.nets.depth import doubled
 FACE_RADIUS = 0.4
 """Of the network's crop side: within this distance of the stored crop's centre a pixel counts in full."""
 BACKGROUND_WEIGHT = 0.3
+SPOTS_PX = (2, 4, 8)
+"""Sizes of the spots that one sensor alone sees on skin."""
 RELIEF_CELL_PX = 4
 """Lamps shade cells of so many pixels: what the disparity's rounding does to its slope averages out there."""
 
@@ -219,6 +221,10 @@ def _appearance(view: Tensor, strength: Tensor, generator: torch.Generator) -> T
     # Light that falls on the scene differently, seen from another place or at another wavelength.
     view = view * (draw.field(4, side) * draw.uniform(0.0, 0.5) * strength).exp()
     view = view * (draw.field(12, side) * draw.chance(0.3) * draw.uniform(0.0, 0.25) * strength).exp()
+    # Blood and pigment that the other sensor's light passes through.
+    for spot_px in SPOTS_PX:
+        spots = draw.field(side // spot_px, side) * draw.chance(0.3)
+        view = view * (spots * draw.uniform(0.0, 0.35) * strength).exp()
     steps = torch.linspace(-1, 1, side, device=view.device)
     radius_square = steps[None, None, None, :].square() + steps[None, None, :, None].square()
     view = view * (1.0 - draw.chance(0.2) * draw.uniform(0.0, 0.35) * strength * radius_square)
