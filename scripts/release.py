@@ -3,8 +3,9 @@
     python scripts/release.py configs/release-0.11.yaml [--only data|model|results] [--workers 2] [--show]
 
 ``configs/data/`` holds a file of the same name, which says what to render, what to train on, what to grade with, and
-the revision whose released model training starts from. Every step is a command that is printed before it runs
-(``--show`` only prints them), and goes on where it was stopped.
+the revision whose released model training starts from. ``like`` names another file there: what is not said is as in
+that one, and its sets are known too. Every step is a command that is printed before it runs (``--show`` only prints
+them), and goes on where it was stopped.
 
 ``data``: renders the sets, below data/. ``model``: trains runs/NAME and puts it and its log into the package and
 results/training/, the log of the model before into a folder there. ``results``: everything below results/ that a new
@@ -37,9 +38,24 @@ STAGES = ("data", "model", "results")
 Command = list[str]
 
 
+def described(file: Path) -> dict[str, Any]:
+    """What a file in configs/data/ says."""
+    plan: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
+    if "like" not in plan:
+        return plan
+    other = described(file.with_name(f"{plan['like']}.yaml"))
+    return other | plan | {"sets": other["sets"] | plan.get("sets", {})}
+
+
+def used(plan: dict[str, Any]) -> list[str]:
+    """Names of the sets that are trained on and graded with."""
+    return list(dict.fromkeys([plan["validation"], *plan["train"], *plan["graded"].values()]))
+
+
 def rendering(plan: dict[str, Any], workers: int) -> Iterator[Command]:
     """A command for each set."""
-    for name, own in plan["sets"].items():
+    for name in used(plan):
+        own = plan["sets"][name]
         command = [*STEREOLIVE, "synth", f"data/{name}", "--workers", str(workers)]
         for key, value in (plan["shared"] | own).items():
             values = value if isinstance(value, list) else [value]
@@ -139,8 +155,8 @@ def released(config: Path, plan: dict[str, Any]) -> None:
         shutil.copy(file, ROOT / MODEL / file.name)
     shutil.copy(trained.with_name(trained.name + ".work") / "metrics.jsonl", ROOT / TRAINING / "metrics.jsonl")
     shutil.copy(trained.with_name(trained.name + ".log"), ROOT / TRAINING / "train.log")
-    for name in (*plan["train"], plan["validation"], *plan["graded"].values()):
-        shutil.copy(ROOT / "data" / name / "synth.json", ROOT / TRAINING / f"synth-{name.rsplit('-', 1)[0]}.json")
+    for name in used(plan):
+        shutil.copy(ROOT / "data" / name / "synth.json", ROOT / TRAINING / f"synth-{name}.json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,10 +166,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--show", action="store_true", help="print the commands and run none")
     given = parser.parse_args(argv)
-    described = ROOT / "configs" / "data" / given.config.name
-    if not given.config.is_file() or not described.is_file():
-        parser.error(f"{given.config}: there is no such configuration with data in {described.parent}")
-    plan = yaml.safe_load(described.read_text("utf-8"))
+    data = ROOT / "configs" / "data" / given.config.name
+    if not given.config.is_file() or not data.is_file():
+        parser.error(f"{given.config}: there is no such configuration with data in {data.parent}")
+    plan = described(data)
     start = ROOT / "runs" / f"start-{plan['start']}"
 
     def run(command: Command, log: Path | None = None) -> None:

@@ -48,6 +48,17 @@ def test_renders_what_it_trains_on_and_grades_with(
     assert set(used) == set(rendered) and len(rendered) == len(set(rendered))
 
 
+def test_takes_from_another_release_what_is_as_there(script: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "start: a\nvalidation: v\ntrain: [t, u]\ngraded: {test: w}\nsets: {v: {seed: 1}, u: {seed: 2}}\n"
+    )
+    (tmp_path / "two.yaml").write_text("like: one\nstart: b\ntrain: [x]\nsets: {x: {seed: 3}, v: {seed: 4}}\n")
+    plan = script.described(tmp_path / "two.yaml")
+    assert (plan["start"], plan["validation"], plan["graded"]) == ("b", "v", {"test": "w"})
+    assert plan["sets"] == {"v": {"seed": 4}, "u": {"seed": 2}, "x": {"seed": 3}}
+    assert script.used(plan) == ["v", "x", "w"]
+
+
 def test_says_which_configurations_can_be_released(release: Main, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         release([str(ROOT / "configs" / "quick.yaml"), "--show"])
@@ -102,8 +113,8 @@ def test_the_log_of_the_model_before_is_kept(
         "1/synth-hard.json": "hard-1",
         "train.log": "log 2",
         "metrics.jsonl": "{}",
-        "synth-train.json": "train-2",
-        "synth-validation.json": "validation-1",
-        "synth-test.json": "test-1",
+        "synth-train-2.json": "train-2",
+        "synth-validation-1.json": "validation-1",
+        "synth-test-1.json": "test-1",
     }
     assert script.version(tmp_path / script.MODEL) == "2"
