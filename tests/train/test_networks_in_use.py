@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stereolive.data.crops import Crops
-from stereolive.depth import LIVENESS_MAPS, LIVENESS_VIEWS, depth_information, liveness_input
+from stereolive.depth import LIVENESS_MAPS, LIVENESS_VIEWS, depth_information, face_ellipse, liveness_input
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
 from stereolive.runtime import Network
@@ -123,6 +123,17 @@ def test_spots_are_of_one_sensor_alone(crops: Crops) -> None:
     again, other = (Variation(spots=(0.2, 0.2), spots_seed=seed).crop(stored, 96) for seed in (1, 2))
     assert np.array_equal(again.first, spotted.first) and not np.array_equal(other.first, spotted.first)
     assert not np.array_equal(again.second, clean.second)
+
+
+def test_exposure_may_leave_much_of_a_face_white(crops: Crops) -> None:
+    stored = crops.face_crop(1)
+    clean = Variation().crop(stored, 96)
+    burnt = Variation(burnt=(0.0, 0.4)).crop(stored, 96)
+    assert np.array_equal(burnt.first, clean.first)
+    face = face_ellipse(96)
+    white, white_before = ((crop.second[face].mean(axis=1) > 250).mean() for crop in (burnt, clean))
+    assert white_before < 0.1 and white == pytest.approx(0.4, abs=0.06)
+    assert (burnt.second >= clean.second).all()
 
 
 def _disparity(crop: FaceCrop) -> float:

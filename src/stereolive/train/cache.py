@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stereolive.data.crops import Crops, run_each
 from stereolive.data.manifest import INSTRUMENT_SURFACE, LIVING_SURFACE
 from stereolive.data.registered import measured_information
-from stereolive.depth import LIVENESS_MAPS, Number, depth_information, liveness_input, upright
+from stereolive.depth import LIVENESS_MAPS, Number, depth_information, face_ellipse, liveness_input, upright
 from stereolive.runtime import Network, planes
 from stereolive.store import sha256
 from stereolive.types import FaceCrop
@@ -30,6 +30,8 @@ VIEW_UNIT = 2 / 255
 """Brightness of a view for each step of the 8 bits that it is kept in."""
 SPOTTED_SHARE, SPOTS = 0.35, 0.25
 """How many views of a drawn variation have spots, and up to which contrast."""
+BURNT_SHARE, BURNT, MOST_GAIN = 0.2, (0.05, 0.6), 6.0
+"""How many are exposed so long that much of the face is white, how much of it, and by which gain at most."""
 
 
 class Items(NamedTuple):
@@ -92,19 +94,21 @@ class Variation:
     spots: tuple[float, float] = (0.0, 0.0)  # contrast of those that the first sensor alone sees, and the second
     spot_px: float = 4.0
     spots_seed: int = 0
+    burnt: tuple[float, float] = (0.0, 0.0)  # how much of the face is white in the first view, and in the second
 
     @classmethod
     def drawn(cls, crop_px: int, random: np.random.Generator) -> Variation:
-        """As face finders differ, and as skin does in what one sensor alone sees of it: both the views and what the
-        depth network makes of them."""
+        """As face finders differ, as skin does in what one sensor alone sees of it, and as exposure does that follows
+        another place than the face: this changes both the views and what the depth network makes of them."""
         zoom = float(np.exp(random.normal(0, 0.05)))
         x, y = random.normal(0, 0.025 * crop_px, 2)
         offset_px = float(random.normal(0, 0.015 * crop_px))
         first, second = (random.random(2) < SPOTTED_SHARE) * random.uniform(0, SPOTS, 2)
         spot_px = float(np.exp(random.uniform(np.log(2), np.log(8))))
-        return cls(
-            zoom, (float(x), float(y)), offset_px, (float(first), float(second)), spot_px, int(random.integers(2**31))
-        )
+        seed = int(random.integers(2**31))
+        white = (random.random(2) < BURNT_SHARE) * random.uniform(*BURNT, 2)
+        spots, burnt = (float(first), float(second)), (float(white[0]), float(white[1]))
+        return cls(zoom, (float(x), float(y)), offset_px, spots, spot_px, seed, burnt)
 
     def window(
         self, stored: NDArray[Number], crop_px: int, offset_px: float = 0.0, how: int = cv2.INTER_LINEAR
@@ -130,8 +134,8 @@ class Variation:
         by ``s`` the scale by ``s``."""
         nowhere = np.zeros((2, 3))
         return FaceCrop(
-            self._spotted(self.window(stored.first, crop_px), 0),
-            self._spotted(self.window(stored.second, crop_px, self.offset_px), 1),
+            self._shown(self.window(stored.first, crop_px), 0),
+            self._shown(self.window(stored.second, crop_px, self.offset_px), 1),
             nowhere,
             nowhere,
             stored.scale * self.zoom,
@@ -143,16 +147,22 @@ class Variation:
             stored.second_spectrum,
         )
 
-    def _spotted(self, view: NDArray[np.uint8], which: int) -> NDArray[np.uint8]:
-        """A view (S, S, 3) with the spots of the first or the second sensor."""
-        if not self.spots[which]:
+    def _shown(self, view: NDArray[np.uint8], which: int) -> NDArray[np.uint8]:
+        """A view (S, S, 3) with the spots and the exposure of the first or the second sensor."""
+        spots, burnt = self.spots[which], self.burnt[which]
+        if not spots and not burnt:
             return view
         side = view.shape[0]
-        cells = max(2, round(side / self.spot_px))
-        coarse = np.random.default_rng((self.spots_seed, which)).standard_normal((cells, cells), np.float32)
-        spots = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-        spotted = view * np.exp(spots * (self.spots[which] / float(spots.std())))[..., None]
-        return np.asarray(np.clip(np.rint(spotted), 0, 255), np.uint8)
+        shown = view.astype(np.float32)
+        if spots:
+            cells = max(2, round(side / self.spot_px))
+            coarse = np.random.default_rng((self.spots_seed, which)).standard_normal((cells, cells), np.float32)
+            fine = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+            shown *= np.exp(fine * (spots / float(fine.std())))[..., None]
+        if burnt:
+            level = float(np.quantile(shown[face_ellipse(side)].mean(axis=1), 1 - burnt))
+            shown *= min(max(255 / max(level, 1.0), 1.0), MOST_GAIN)
+        return np.asarray(np.clip(np.rint(shown), 0, 255), np.uint8)
 
 
 def seen_through(
