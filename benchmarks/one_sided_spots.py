@@ -1,12 +1,12 @@
 """What spots on the skin that the visible sensor alone sees do to depth and verdict.
 
-    python benchmarks/one_sided_spots.py MANIFEST [--before MODEL] [--count 160] [--workers 2] [--out FILE]
+    python benchmarks/one_sided_spots.py MANIFEST [--models MODEL...] [--count 160] [--workers 2] [--out FILE]
 
 Blood and pigment spot skin in visible light and hardly in near-infrared; how much, differs between people as between
 renderers. Takes pairs of a visible and a near-infrared sensor, lays spots of three millimetres on the visible picture,
 and tells for every contrast (standard deviation of the logarithm of brightness) the error of the depth and both error
-rates, of the released model and, with ``--before``, of another one on the same pictures. Presentations by night, where
-the visible sensor sees nothing, are left out; the seed of the draw is 1.
+rates, of the released model or of several on the same pictures. Presentations by night, where the visible sensor sees
+nothing, are left out; the seed of the draw is 1.
 """
 
 from __future__ import annotations
@@ -116,20 +116,19 @@ def across(entry: Presentation) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--before", type=Path, help="another model folder, judged on the same pictures")
+    parser.add_argument("--models", nargs="+", type=Path, default=[released_model()], help="model folders")
     parser.add_argument("--count", type=int, default=160, help="living faces, and as many attacks (%(default)s)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    models = [given.before, released_model()] if given.before else [released_model()]
-    names = [str(json.loads((model / "manifest.json").read_text("utf-8"))["version"]) for model in models]
+    names = [str(json.loads((model / "manifest.json").read_text("utf-8"))["version"]) for model in given.models]
     entries = [entry for entry in Manifest.read(given.manifest) if across(entry)]
     random = np.random.default_rng(1)
     chosen: list[Presentation] = []
     for living in (True, False):
         those = [entry for entry in entries if (entry.label == BONA_FIDE) is living]
         chosen += [those[index] for index in random.permutation(len(those))[: given.count]]
-    with ProcessPoolExecutor(given.workers, get_context("spawn"), prepare, (models,)) as pool:
+    with ProcessPoolExecutor(given.workers, get_context("spawn"), prepare, (given.models,)) as pool:
         found = pool.map(partial(judged, contrasts=CONTRASTS), chosen, range(len(chosen)), chunksize=4)
         rows = [row for of_one in found for row in of_one]
     table = [
