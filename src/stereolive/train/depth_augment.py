@@ -20,6 +20,8 @@ FACE_RADIUS = 0.4
 BACKGROUND_WEIGHT = 0.3
 SPOTS_PX = (2, 4, 8)
 """Sizes of the spots that one sensor alone sees on skin."""
+BURNT_SHARE, MOST_GAIN = 0.15, 6.0
+"""How many views are exposed so long that much of them is white, and by which gain at most."""
 RELIEF_CELL_PX = 4
 """Lamps shade cells of so many pixels: what the disparity's rounding does to its slope averages out there."""
 
@@ -237,6 +239,8 @@ def _appearance(view: Tensor, strength: Tensor, generator: torch.Generator) -> T
     view = view + draw.chance(0.35) * draw.uniform(0.0, 0.15) * strength * wave
     inverted = draw.chance(0.04 * strength)
     view = view + inverted * (1.0 - 2.0 * view)
+    white = draw.chance(BURNT_SHARE) * draw.uniform(0.05, 0.6) * strength
+    view = torch.where(white > 0, view / _level(view, 1.0 - white).clamp(1.0 / MOST_GAIN, 1.0), view)
     # Optics, then the sensor's noise.
     view = _blurred(view, draw.chance(0.4) * draw.uniform(0.0, 1.4) * (0.3 + 0.7 * strength))
     level = draw.uniform(0.0, 0.02) + draw.chance(0.25) * draw.uniform(0.0, 0.07) * strength
@@ -250,6 +254,13 @@ def _appearance(view: Tensor, strength: Tensor, generator: torch.Generator) -> T
     grain = torch.where(draw.chance(0.5) > 0, coarse, grain)
     view = view + grain * contrast * draw.chance(0.2) * draw.uniform(0.0, 1.2) * strength
     return ((view.clamp(0.0, 1.0) * 255.0).round() / 255.0).contiguous()
+
+
+def _level(view: Tensor, share: Tensor) -> Tensor:
+    """The brightness (B, 1, 1, 1) below which ``share`` (B, 1, 1, 1) of each view's pixels lie."""
+    ordered = view.mean(1).flatten(1).sort(1).values
+    place = (share.flatten(1) * (ordered.shape[1] - 1)).long()
+    return ordered.gather(1, place).view(-1, 1, 1, 1)
 
 
 def _blurred(view: Tensor, sigma_px: Tensor) -> Tensor:
