@@ -4,8 +4,8 @@
 
 ``configs/data/`` holds a file of the same name, which says what to render, what to train on, what to grade with, and
 the revision whose released model training starts from. ``like`` names another file there: what is not said is as in
-that one, and its sets are known too. Every step is a command that is printed before it runs (``--show`` only prints
-them), and goes on where it was stopped.
+that one, and its sets are known too. ``renderer``: the revision whose code renders, where ours has changed since. Every
+step is a command that is printed before it runs (``--show`` only prints them), and goes on where it was stopped.
 
 ``data``: renders the sets, below data/. ``model``: trains runs/NAME and puts it and its log into the package and
 results/training/, the log of the model before into a folder there. ``results``: everything below results/ that a new
@@ -53,11 +53,19 @@ def used(plan: dict[str, Any]) -> list[str]:
 
 
 def rendering(plan: dict[str, Any], workers: int) -> Iterator[Command]:
-    """A command for each set."""
+    """A command for each set, and before the first of an earlier renderer one that brings its code back."""
+    brought: set[str] = set()
     for name in used(plan):
-        own = plan["sets"][name]
+        settings = plan["shared"] | plan["sets"][name]
         command = [*STEREOLIVE, "synth", f"data/{name}", "--workers", str(workers)]
-        for key, value in (plan["shared"] | own).items():
+        revision = settings.pop("renderer", None)
+        if revision is not None:
+            code = f"runs/renderer-{revision}"
+            if revision not in brought and not (ROOT / code).is_dir():
+                yield ["git", "worktree", "add", "--detach", code, revision]
+            brought.add(revision)
+            command = ["env", f"PYTHONPATH={code}/src", *command]
+        for key, value in settings.items():
             values = value if isinstance(value, list) else [value]
             command += [f"--{key.replace('_', '-')}", *map(str, values)]
         yield command

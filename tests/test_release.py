@@ -35,6 +35,8 @@ def test_renders_what_it_trains_on_and_grades_with(
     assert release([str(ROOT / "configs" / described.name), "--show"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     rendered, used = [], []
+    renderers: set[str] = set()
+    brought = {f"PYTHONPATH={folder.relative_to(ROOT)}/src" for folder in (ROOT / "runs").glob("renderer-*")}
     for line in lines:
         assert line[0] == "$"
         if "stereolive" in line:
@@ -42,10 +44,14 @@ def test_renders_what_it_trains_on_and_grades_with(
             given = parser().parse_args(command)  # ends the test where the command line has no such option
             if command[0] == "synth":
                 rendered.append(f"{given.out}/manifest.csv")
+            renderers.update(word for word in line if word.startswith("PYTHONPATH="))
+        elif line[1] == "git":
+            brought.add(f"PYTHONPATH={line[-2]}/src")
         else:
             assert (ROOT / line[2]).is_file()
         used += [word for word in line if word.startswith("data/") and word.endswith("manifest.csv")]
     assert set(used) == set(rendered) and len(rendered) == len(set(rendered))
+    assert renderers <= brought
 
 
 def test_takes_from_another_release_what_is_as_there(script: ModuleType, tmp_path: Path) -> None:

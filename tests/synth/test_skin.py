@@ -170,3 +170,11 @@ def test_wear_is_drawn_whole() -> None:
             assert look.albedo.min() >= 0
             assert look.albedo.max() <= 1
     assert {"clothing", "hair", "long_hair", "glasses", "hat", "scarf"} <= seen
+
+
+def test_some_skins_are_far_more_uneven_than_others_to_the_visible_sensor_alone() -> None:
+    rng = np.random.default_rng(6)
+    looks = [draw_skin(rng, "ict_facekit", 3, None).reflectance(face_points(), CHANNELS).albedo for _ in range(80)]
+    uneven = np.array([look.std(axis=0) / look.mean(axis=0) for look in looks])
+    assert np.quantile(uneven[:, 1], 0.9) > 2 * np.quantile(uneven[:, 1], 0.1)
+    assert np.median(uneven[:, 3] / uneven[:, 1]) < 0.6

@@ -29,6 +29,9 @@ SPECIES_SHARES = {
     "mask_plaster": 0.9, "mannequin_head": 0.9, "partial_paper": 1.0, "funny_glasses": 0.8,
 }  # fmt: skip
 ILLUMINATION_SHARES = (0.27, 0.16, 0.14, 0.14, 0.15, 0.14)
+BURNT_OUT_SHARE, BURNT_OUT_EV = 0.25, (0.8, 2.8)
+"""How many near-infrared pictures are taken with a lamp too bright for the exposure, and by how much: up to half of the
+face is then white."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,12 @@ def _box(camera: Pinhole, points_mm: FloatArray) -> tuple[str, NDArray[np.int64]
 
 
 def _exposure(
-    rng: np.random.Generator, camera: Pinhole, box: NDArray[np.int64], white: FloatArray, flicker: float
+    rng: np.random.Generator,
+    camera: Pinhole,
+    box: NDArray[np.int64],
+    white: FloatArray,
+    flicker: float,
+    near_infrared: bool,
 ) -> Exposure:
     meter = np.zeros((camera.height, camera.width), bool)
     mode = rng.choice(3, p=[0.7, 0.18, 0.12])
@@ -150,6 +158,8 @@ def _exposure(
     error_ev = float(np.clip(rng.normal(0, 0.65), -1.6, 1.6))
     if rng.random() < 0.15:  # fixed exposure, or an LED that the automatic one does not follow
         error_ev = float(rng.uniform(-2.6, 2.4))
+    if near_infrared and rng.random() < BURNT_OUT_SHARE:
+        error_ev = float(rng.uniform(*BURNT_OUT_EV))
     return Exposure(
         meter=meter,
         face=(slice(y, y + h), slice(x, x + w)),
@@ -259,7 +269,7 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
         boxes.append(text)
         white = (sensor.response @ typical_spectrum(lighting, middle)).astype(np.float32)
         flicker = lighting.flicker if sensor.near_infrared else 0.0
-        picture = expose(rng, sensor, view.radiance, _exposure(rng, camera, box, white, flicker))
+        picture = expose(rng, sensor, view.radiance, _exposure(rng, camera, box, white, flicker, sensor.near_infrared))
         files.append(encode(sensor, picture))
     depth_mm = views[0].depth_mm
     depth = _png(np.round(np.where(depth_mm < 6553.0, depth_mm, 0) * 10).astype(np.uint16))

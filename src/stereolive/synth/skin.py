@@ -190,13 +190,15 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
     # Heads without hair, faces without brows or lashes: else a bald head would be a sign of a mask.
     shaved = rng.random() < 0.3
     sparse = rng.random() < 0.15
+    # What the visible sensor alone sees of skin: from even to as uneven as weather, scars and poor skin make it.
+    uneven_melanin, uneven_blood = rng.lognormal(0.6, 0.7, 2)
     bald = float(rng.uniform(0.6, 1.0)) if shaved or (not feminine and rng.random() < 0.15 + 0.35 * old) else 0.0
     return {
-        "blotch": float(rng.gamma(2.0, 0.035)),
+        "blotch": float(rng.gamma(2.0, 0.035) * uneven_melanin),
         "freckle": float(rng.uniform(0.08, 0.4)) if rng.random() < 0.22 * pale + 0.03 else 0.0,
         "mole": float(rng.uniform(0.0, 0.12)),
         "tan": float(rng.normal(0.0, 0.06)),
-        "flush": float(rng.gamma(2.0, 0.035)) * (0.4 + 0.6 * pale),
+        "flush": float(rng.gamma(2.0, 0.035) * uneven_blood) * (0.4 + 0.6 * pale),
         "cheeks": float(rng.gamma(1.5, 0.12)) * (0.35 + 0.65 * pale),
         "nose": float(rng.gamma(1.5, 0.11)) * (0.35 + 0.65 * pale),
         "circles": float(rng.gamma(1.2, 0.14)) + 0.1 * old,

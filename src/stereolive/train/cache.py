@@ -28,9 +28,9 @@ from stereolive.types import FaceCrop
 
 VIEW_UNIT = 2 / 255
 """Brightness of a view for each step of the 8 bits that it is kept in."""
-SPOTTED_SHARE, SPOTS = 0.35, 0.25
+SPOTTED_SHARE, SPOTS = 0.35, 0.15
 """How many views of a drawn variation have spots, and up to which contrast."""
-BURNT_SHARE, BURNT, MOST_GAIN = 0.2, (0.05, 0.6), 6.0
+BURNT_SHARE, BURNT, MOST_GAIN = 0.15, (0.05, 0.5), 6.0
 """How many are exposed so long that much of the face is white, how much of it, and by which gain at most."""
 
 

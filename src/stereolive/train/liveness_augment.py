@@ -35,14 +35,14 @@ HALVED_DEPTH_ERROR_MM = 20.0
 """Of the smooth error there, where no view shows anything to match."""
 PATCH_BEFORE_FACE_MM = 8.0
 """How far before the skin such a patch may stand."""
-SURROUNDINGS_SHARE = 0.3
+SURROUNDINGS_SHARE = 0.2
 """How many presentations get the surroundings of another."""
 SPECTRA = [LIVENESS_MAPS.index(name) for name in ("lead_is_visible", "other_is_visible")]
 LOCAL_MAPS = ("relative_depth", "depth_sd", "disparity_sd")
 """The maps that say something of each place."""
 UNKNOWN_KIND = -100
 """What ``cross_entropy`` leaves out."""
-GRAINED_SHARE, GRAIN = 0.35, 0.09
+GRAINED_SHARE, GRAIN = 0.25, 0.06
 """How many presentations get a coarser surface, and the standard deviation of its contrast's."""
 
 
