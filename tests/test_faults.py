@@ -101,6 +101,20 @@ def test_a_made_fault_has_its_code(base: Base, credulous: LivenessDetector, faul
     assert decision == "no_response" and found[0] in codes
 
 
+@pytest.mark.parametrize("white", [0.5, 0.95])
+def test_what_a_burnt_out_face_no_longer_shows_is_not_called_covered(
+    base: Base, credulous: LivenessDetector, white: float
+) -> None:
+    x, y, width, height = map(int, base.face_second.box)
+    level = np.quantile(base.second[y : y + height, x : x + width], 1 - white)
+    burnt = np.clip(base.second * (255.0 / level), 0, 255).astype(np.uint8)
+    # As a sensor hides an eye that it can no longer tell from the skin around it.
+    eyes = slice(y + height // 4, y + height // 2)
+    burnt[eyes, x : x + width] = 255
+    verdict = credulous.check(base.first, burnt, base.rig)
+    assert verdict.decision == "no_response" and verdict.reasons[0] in ("second_glare", "second_saturated")
+
+
 def test_nobody_hides_before_a_covered_sensor(base: Base, credulous: LivenessDetector) -> None:
     """The sensor that sees still tells of the face, so that the attempt counts."""
     covered = np.full_like(base.second, 4)

@@ -51,6 +51,7 @@ ADVICE = {
 }
 """Codes of non-response, with a line for the person in front of the sensors or the one who set them up."""
 
+VIEWS: tuple[View, View] = ("first", "second")
 Limits = TypeVar("Limits")
 OVER_TIME = ("sequence", "drift")
 """Keys of a manifest's ``quality`` that hold the limits of ``watch.sequence`` and ``drift``."""
@@ -238,11 +239,15 @@ def doubts(sighting: Sighting, info: DepthInformation, shape: Shape, limits: Qua
     crop, rig, location = info.crop, sighting.rig, sighting.location
     if location is None:
         return ["no_face"]
+    covered = _unsure(location, limits) or _covered(crop, location, rig, limits)
+    # Where eyes or mouth are not seen and much is white, that is what hides them.
+    glare = limits.glare / 2 if covered else limits.glare
     found = [
         "several_faces" if _several(sighting, limits) else None,
         _disagreement(rig, location, limits),
-        # Before what it leads to: a hand hardly looks the same to both.
-        "face_covered" if _unsure(location, limits) or _covered(crop, location, rig, limits) else None,
+        # Before what they lead to: what is white has no rows to be whole, a hand hardly looks the same to both.
+        *(f"{view}_glare" if measures.glare(crop, view) > glare else None for view in VIEWS),
+        "face_covered" if covered else None,
         "views_disagree" if measures.mismatch_px(info.disparity_sd_px) > limits.disparity_sd_px else None,
         "views_disagree" if measures.mirror_gain(sighting.first, sighting.second, rig) > limits.mirrored else None,
         "turned_away" if _turned_away(location, limits) else None,
@@ -258,7 +263,6 @@ def doubts(sighting: Sighting, info: DepthInformation, shape: Shape, limits: Qua
         if spectrum != "visible":  # else it would have ended as a blinding fault
             found.append(crop_fault(crop, view, limits))
         found.append(f"{view}_broken" if _is_broken(image, outlines[view], limits) else None)
-        found.append(f"{view}_glare" if measures.glare(crop, view) > limits.glare else None)
         found.append(f"{view}_blurred" if measures.sharpness(crop, view) < limits.sharpness else None)
         found.append(f"{view}_banding" if _is_banded(image, outlines[view], limits) else None)
     # A screen that a near-infrared lamp lights up may show no face there, and still not the darkness of a screen.
