@@ -26,7 +26,7 @@ from stereolive.store import Model
 from stereolive.train import run as run_module
 from stereolive.train.config import DepthStage, JointStage, LivenessStage, TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
-from stereolive.train.loop import Log, Machine, batch_indices, machine, rate_share
+from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, machine, rate_share
 from stereolive.train.run import train, train_on_crops
 from stereolive.train.weights import Weights
 
@@ -393,6 +393,32 @@ def test_every_sample_comes_once_before_any_comes_again() -> None:
 def test_learning_rate_rises_and_falls() -> None:
     rates = [rate_share(step, 1000) for step in range(1000)]
     assert max(rates) == pytest.approx(1.0, abs=1e-3) and rates[0] < 0.05 and rates[-1] < 0.02
+
+
+def test_the_weights_are_those_that_were_best_in_validation(tmp_path: Path) -> None:
+    """Also where a run is taken up after it ended."""
+    recipe = Recipe("toy", 40, 0.1, 0.0, 1.0, 0.5, 0, 60.0, kept_by="auc")
+    seen: list[float] = []
+
+    def validate(network: torch.nn.Module) -> dict[str, float]:
+        assert isinstance(network, torch.nn.Linear)
+        seen.append(float(network.weight.detach()))
+        return {"auc": 0.9 if len(seen) == 3 else 0.8}
+
+    def loss(network: torch.nn.Module, item: float, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        value = network(torch.full((1, 1), item)).square().mean()
+        return value, {"loss": value}
+
+    weights = []
+    for _ in range(2):
+        model = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(model.weight, 3.0)
+        log = Log(tmp_path / "metrics.jsonl", machine("cpu", 0))
+        trained = fit(model, recipe, lambda step: 1.0, loss, validate, tmp_path, machine("cpu", 0), log, {})
+        assert isinstance(trained, torch.nn.Linear)
+        weights.append(float(trained.weight.detach()))
+    assert len(seen) == 10 and len(set(seen)) > 5
+    assert weights == [seen[2], seen[2]]
 
 
 def test_the_log_is_there_for_tensorboard_too(tmp_path: Path) -> None:

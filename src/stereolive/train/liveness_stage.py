@@ -131,6 +131,8 @@ def train_liveness(
         stage.average_decay,
         config.seed,
         config.checkpoint_minutes,
+        # The last steps, with their low learning rate, fit what was rendered better than what was not.
+        kept_by="auc",
     )
     settings = asdict(stage)
     del settings["init_share"]  # which counts only once training is done

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from rich.console import Console
@@ -106,6 +106,16 @@ class Recipe:
     average_decay: float
     seed: int
     checkpoint_minutes: float
+    kept_by: str | None = None
+    """The result of validation by whose highest value the weights are chosen; None keeps the last."""
+
+
+class Best(NamedTuple):
+    """The best weights so far."""
+
+    value: float
+    step: int
+    weights: dict[str, Any]
 
 
 class Log:
@@ -159,7 +169,8 @@ def fit(
     log: Log,
     signature: Mapping[str, Any],
 ) -> nn.Module:
-    """Train ``model`` and return the running mean of its weights.
+    """Train ``model`` and return the running mean of its weights: the last, or the best by ``recipe.kept_by`` of those
+    that were validated, in the first process.
 
     ``load(step)`` fetches a step's data, in a thread of its own; ``loss(model, data, step)`` returns what is minimised
     and what is logged.
@@ -169,7 +180,7 @@ def fit(
     average = copy.deepcopy(model).requires_grad_(False).eval()
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), recipe.learning_rate, betas=(0.9, 0.99))
     path = folder / f"{recipe.stage}.checkpoint"
-    start = _resume(path, model, average, optimiser, signature, where)
+    start, best = _resume(path, model, average, optimiser, signature, where)
     if start:
         log.say(f"{recipe.stage}: going on at step {start} of {recipe.steps}")
     trained: nn.Module = DistributedDataParallel(model) if where.world > 1 else model
@@ -204,13 +215,19 @@ def fit(
             log.progress(f"{recipe.stage} {done}/{recipe.steps}  {shown}  {left / 60:.1f} min left")
         if (done % every == 0 or done == recipe.steps) and where.is_main:
             results = _rounded(validate(average))
+            # Of equals the later; where it cannot be told (nan), the last.
+            if recipe.kept_by is not None and (best is None or not results[recipe.kept_by] < best.value):
+                best = Best(results[recipe.kept_by], done, copy.deepcopy(average.state_dict()))
             log.write(stage=recipe.stage, step=done, validation=results)
             log.say(f"{recipe.stage} {done}/{recipe.steps}  validation: {results}")
         if where.is_main and (done == recipe.steps or time.monotonic() - saved > 60 * recipe.checkpoint_minutes):
-            _save(path, model, average, optimiser, done, signature)
+            _save(path, model, average, optimiser, done, signature, best)
             saved = time.monotonic()
     if where.world > 1:
         torch.distributed.barrier()
+    if best is not None:
+        log.say(f"{recipe.stage}: kept the weights of step {best.step}, with {recipe.kept_by} {best.value}")
+        average.load_state_dict(best.weights)
     return average
 
 
@@ -296,6 +313,7 @@ def _save(
     optimiser: torch.optim.Optimizer,
     step: int,
     signature: Mapping[str, Any],
+    best: Best | None,
 ) -> None:
     state = {
         "model": model.state_dict(),
@@ -303,6 +321,7 @@ def _save(
         "optimiser": optimiser.state_dict(),
         "step": step,
         "signature": json.dumps(signature, sort_keys=True),
+        "best": None if best is None else best._asdict(),
     }
     save_atomically(path, state)
 
@@ -314,9 +333,9 @@ def _resume(
     optimiser: torch.optim.Optimizer,
     signature: Mapping[str, Any],
     where: Machine,
-) -> int:
+) -> tuple[int, Best | None]:
     if not path.exists():
-        return 0
+        return 0, None
     state = torch.load(path, map_location=where.device, weights_only=True)
     if state["signature"] != json.dumps(signature, sort_keys=True):
         raise InputError(
@@ -325,7 +344,8 @@ def _resume(
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    best = state.get("best")  # checkpoints of earlier versions have none
+    return int(state["step"]), None if best is None else Best(**best)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:
