@@ -29,7 +29,7 @@ SPECIES_SHARES = {
     "mask_plaster": 0.9, "mannequin_head": 0.9, "partial_paper": 1.0, "funny_glasses": 0.8,
 }  # fmt: skip
 ILLUMINATION_SHARES = (0.27, 0.16, 0.14, 0.14, 0.15, 0.14)
-BURNT_OUT_SHARE, BURNT_OUT_EV = 0.25, (0.8, 2.8)
+BURNT_OUT_SHARE, BURNT_OUT_EV = 0.35, (0.6, 2.3)
 """How many near-infrared pictures are taken with a lamp too bright for the exposure, and by how much: up to half of the
 face is then white."""
 

@@ -191,7 +191,7 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
     shaved = rng.random() < 0.3
     sparse = rng.random() < 0.15
     # What the visible sensor alone sees of skin: from even to as uneven as weather, scars and poor skin make it.
-    uneven_melanin, uneven_blood = rng.lognormal(0.6, 0.7, 2)
+    uneven_melanin, uneven_blood = rng.lognormal(0.8, 0.8, 2)
     bald = float(rng.uniform(0.6, 1.0)) if shaved or (not feminine and rng.random() < 0.15 + 0.35 * old) else 0.0
     return {
         "blotch": float(rng.gamma(2.0, 0.035) * uneven_melanin),
