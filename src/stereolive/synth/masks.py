@@ -26,6 +26,7 @@ from stereolive.synth.shapes import (
     Folds,
     MaskSurface,
     Plain,
+    Speckle,
     box,
     noise_image,
     turned,
@@ -102,6 +103,19 @@ def _spread_mm(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high) if rng.random() < 0.65 else rng.uniform(0.0, 3.0))
 
 
+def _speckle(rng: np.random.Generator) -> Speckle | None:
+    """What makers put in or on to imitate skin: fibres as red as blood, pigments as brown as melanin, which fade
+    towards near-infrared as those do, or something that does not. Without it, what the visible sensor alone sees
+    would be a sign of living skin."""
+    amount = min(float(rng.lognormal(np.log(0.07), 0.8)), 0.35)
+    red = float(rng.choice([0.0, 1.0, rng.uniform(0.0, 1.0)]))
+    absorption = red * spectra.haemoglobin_absorption() + (1 - red) * spectra.melanin_absorption()
+    if rng.random() < 0.25:
+        absorption = np.ones_like(absorption)
+    speckle = Speckle(amount * absorption, noise_image(rng, 128, rng.uniform(0.2, 1.2)), float(rng.uniform(40, 160)))
+    return speckle if rng.random() < 0.6 else None
+
+
 def build_soft_mask(kit: Kit) -> Built:
     """mask_silicone and mask_latex over a living head."""
     rng = kit.fixed
@@ -123,6 +137,7 @@ def build_soft_mask(kit: Kit) -> Built:
         bump=rng.uniform(0.0, 0.08),
         scattering=_spread_mm(rng, 0.8, 3.5) if silicone else _spread_mm(rng, 0.2, 1.2),
         folds=_folds(rng),
+        speckle=_speckle(rng),
     )
     living = wearer(kit)
     hair = [part for part in living[1:] if "hair" in part.name]
@@ -156,6 +171,7 @@ def build_rigid(kit: Kit) -> Built:
         layer_tilt=rng.normal(0, 0.3),
         scattering=_spread_mm(rng, 0.0, 0.8),
         folds=_folds(rng),
+        speckle=_speckle(rng) if painted else None,
     )
     parts = [Part(mesh, material, "mask"), *glasses_over(kit, whole, 0.0)]
     if kit.rng.random() < 0.75:
@@ -187,6 +203,7 @@ def build_bust(kit: Kit) -> Built:
         bump=rng.uniform(0, 0.12) if plaster else 0.0,
         scattering=_spread_mm(rng, 0.0, 0.6),
         folds=_folds(rng),
+        speckle=_speckle(rng) if coloured else None,
     )
     bottom = float(mesh.vertices_mm[:, 1].max())
     parts = [Part(mesh, material, "bust"), *glasses_over(kit, whole, 0.0)]

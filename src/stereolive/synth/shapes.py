@@ -306,6 +306,15 @@ class Folds:
 
 
 @dataclass(frozen=True)
+class Speckle:
+    """Pigment and fibres in a mask, denser here and sparser there."""
+
+    absorption: Spectrum  # (61,) exponent of what one deviation of the noise takes of the light
+    noise: FloatArray  # tileable (S, S, 1)
+    tile_mm: float
+
+
+@dataclass(frozen=True)
 class MaskSurface:
     """A mask's or bust's surface: base material with painted lips, brows and eyes where it has them."""
 
@@ -321,12 +330,18 @@ class MaskSurface:
     layer_tilt: float = 0.0
     scattering: float = 0.0
     folds: Folds | None = None
+    speckle: Speckle | None = None
 
     def reflectance(self, points: SurfacePoints, channels: Channels) -> Reflectance:
         count = len(points.uv)
-        place = (points.rest_mm[:, :2] + points.rest_mm[:, 2:] * np.float32(0.6)) / np.float32(self.grain_mm)
-        noise = sample(self.noise, place, wrap=True)
-        albedo = np.repeat(channels.integrate(self.base)[None], count, axis=0) * np.exp(self.uneven * noise)
+        place_mm = points.rest_mm[:, :2] + points.rest_mm[:, 2:] * np.float32(0.6)
+        noise = sample(self.noise, place_mm / np.float32(self.grain_mm), wrap=True)
+        base = channels.integrate(self.base)
+        albedo = np.repeat(base[None], count, axis=0) * np.exp(self.uneven * noise)
+        if self.speckle:
+            density = sample(self.speckle.noise, place_mm / np.float32(self.speckle.tile_mm), wrap=True)
+            lost = np.log(channels.integrate(self.base * np.exp(-self.speckle.absorption)) / base)
+            albedo *= np.exp(np.clip(density, -2, 3) * lost)
         for name, paint in self.paints.items():
             if name in points.regions:
                 weight = np.clip(points.regions[name], 0, 1)[:, None]

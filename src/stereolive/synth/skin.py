@@ -195,6 +195,8 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
     bald = float(rng.uniform(0.6, 1.0)) if shaved or (not feminine and rng.random() < 0.15 + 0.35 * old) else 0.0
     return {
         "blotch": float(rng.gamma(2.0, 0.035) * uneven_melanin),
+        # Grains of one to three millimetres, as scanned faces show them.
+        "mottle": float(min(rng.lognormal(np.log(0.2), 1.0), 1.0)),
         "freckle": float(rng.uniform(0.08, 0.4)) if rng.random() < 0.22 * pale + 0.03 else 0.0,
         "mole": float(rng.uniform(0.0, 0.12)),
         "tan": float(rng.normal(0.0, 0.06)),

@@ -136,16 +136,17 @@ def folds_at(points: FloatArray, seed: int) -> FloatArray:
 
 # Places in the vector of an identity's drawn numbers, read by the kernel below.
 NUMBERS = (
-    *("blotch", "freckle", "mole", "tan", "flush", "cheeks", "nose", "circles", "redness"),
+    *("blotch", "mottle", "freckle", "mole", "tan", "flush", "cheeks", "nose", "circles", "redness"),
     *("pore", "relief", "age", "oil", "oil_zone", "roughness", "f0"),
     *("brow_edge", "brow_cover", "beard_cover", "beard_edge", "moustache", "scalp_cover", "scalp_edge", "bald"),
     *("strand", "lash", "iris_mm", "pupil_mm", "vein", "lip_melanin", "map"),
     *("foundation", "lipstick", "shadow", "blush", "grey"),
 )
 (
-    _BLOTCH, _FRECKLE, _MOLE, _TAN, _FLUSH, _CHEEKS, _NOSE, _CIRCLES, _REDNESS, _PORE, _RELIEF, _AGE, _OIL, _OIL_ZONE,
-    _ROUGHNESS, _F0, _BROW_EDGE, _BROW_COVER, _BEARD_COVER, _BEARD_EDGE, _MOUSTACHE, SCALP_COVER, _SCALP_EDGE, BALD,
-    _STRAND, _LASH, _IRIS_MM, _PUPIL_MM, _VEIN, _LIP_MELANIN, _MAP, _FOUNDATION, _LIPSTICK, _SHADOW, _BLUSH, _GREY,
+    _BLOTCH, _MOTTLE, _FRECKLE, _MOLE, _TAN, _FLUSH, _CHEEKS, _NOSE, _CIRCLES, _REDNESS, _PORE, _RELIEF, _AGE, _OIL,
+    _OIL_ZONE, _ROUGHNESS, _F0, _BROW_EDGE, _BROW_COVER, _BEARD_COVER, _BEARD_EDGE, _MOUSTACHE, SCALP_COVER,
+    _SCALP_EDGE, BALD, _STRAND, _LASH, _IRIS_MM, _PUPIL_MM, _VEIN, _LIP_MELANIN, _MAP, _FOUNDATION, _LIPSTICK, _SHADOW,
+    _BLUSH, _GREY,
 ) = range(len(NUMBERS))  # fmt: skip
 SPECTRA = (
     "skin",
@@ -232,6 +233,8 @@ def paint(
         n4 = noise(x * 0.95, y * 0.95, z * 0.95, seed + 3)
         front = _step(60.0 - z, 0.0, 50.0)
         melanin = p[_BLOTCH] * (0.5 * n1 + 0.3 * n2 + 0.2 * n3 + 0.12 * mid * n4)
+        n5 = noise(x * 0.55, y * 0.55, z * 0.55, seed + 11)
+        melanin += p[_MOTTLE] * (0.35 * n3 + 0.5 * n5 + 0.55 * mid * n4)
         melanin += p[_TAN] * (0.5 * _step(-y, 15.0, 50.0) + _bell(ax, y, 0.0, 30.0, 14.0, 18.0) - _step(y, 110.0, 40.0))
         if p[_FRECKLE] > 0:
             where = _bell(ax, y, 30.0, 25.0, 26.0, 24.0) + 0.6 * _bell(ax, y, 0.0, 20.0, 18.0, 26.0) + 0.15
@@ -244,6 +247,7 @@ def paint(
         circles = _bell(ax, y, 30.0, 13.0, 11.0, 6.0)
         melanin += 0.5 * p[_CIRCLES] * circles
         blood = p[_FLUSH] * (0.45 * n2 + 0.35 * n3 + 0.25 * mid * n4 + 0.3 * n1)
+        blood += p[_MOTTLE] * (0.4 * n5 - 0.4 * mid * n4)
         blood += front * p[_CHEEKS] * _bell(ax, y, 42.0, 34.0, 16.0, 15.0) * (1 + 0.5 * n2)
         blood += front * p[_NOSE] * _bell(ax, y, 0.0, 36.0, 13.0, 13.0)
         blood += 0.5 * p[_CIRCLES] * circles + p[_CHEEKS] * 0.6 * _step(ax, 68.0, 10.0) * _step(z, 70.0, 10.0)
