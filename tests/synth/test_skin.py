@@ -10,7 +10,7 @@ import pytest
 
 from stereolive.synth import spectra
 from stereolive.synth.heads import load_sources
-from stereolive.synth.shapes import Folds, MaskSurface
+from stereolive.synth.shapes import Folds, MaskSurface, Speckle, noise_image
 from stereolive.synth.skin import Skin, draw_skin
 from stereolive.synth.skin_paint import NUMBERS, folds_at
 from stereolive.synth.spectra import WAVELENGTH_NM, Channels, gaussian_band
@@ -178,3 +178,24 @@ def test_some_skins_are_far_more_uneven_than_others_to_the_visible_sensor_alone(
     uneven = np.array([look.std(axis=0) / look.mean(axis=0) for look in looks])
     assert np.quantile(uneven[:, 1], 0.9) > 2 * np.quantile(uneven[:, 1], 0.1)
     assert np.median(uneven[:, 3] / uneven[:, 1]) < 0.6
+
+
+def test_mottles_of_skin_and_pigment_of_masks_fade_in_near_infrared_alike() -> None:
+    points = face_points()
+    skin = draw_skin(np.random.default_rng(4), "anny", 3, None)
+    mottle = NUMBERS.index("mottle")
+    numbers = [skin.numbers.copy(), skin.numbers.copy()]
+    numbers[0][mottle], numbers[1][mottle] = 0.0, 0.5
+    even, mottled = (replace(skin, numbers=each).reflectance(points, CHANNELS).albedo for each in numbers)
+    of_skin = np.log(mottled / even).std(axis=0)
+    plain = MaskSurface(skin.spectrum, {}, np.zeros((8, 8, 1), np.float32), 0.04, 0.4)
+    noise = noise_image(np.random.default_rng(0), 64, 0.5)
+    pigmented, grey = (
+        replace(plain, speckle=Speckle(0.1 * absorption, noise, 60.0))
+        for absorption in (spectra.melanin_absorption(), np.ones(61))
+    )
+    base, in_colour, in_all = (mask.reflectance(points, CHANNELS).albedo for mask in (plain, pigmented, grey))
+    of_mask, of_grey = (np.log(albedo / base).std(axis=0) for albedo in (in_colour, in_all))
+    for contrast in (of_skin, of_mask):
+        assert contrast[1] > 0.05 and contrast[3] < 0.4 * contrast[1]
+    np.testing.assert_allclose(of_grey, of_grey[0], rtol=0.01)
