@@ -35,6 +35,13 @@ def face_points(region: str | None = None, count: int = 3000) -> SurfacePoints:
     return SurfacePoints(rest.astype(np.float32), np.full((count, 2), 0.5, np.float32), regions, 1.0)
 
 
+def with_number(skin: Skin, name: str, value: float) -> Skin:
+    """The same skin but for one of its drawn numbers."""
+    numbers = skin.numbers.copy()
+    numbers[NUMBERS.index(name)] = value
+    return replace(skin, numbers=numbers)
+
+
 @pytest.mark.parametrize("group", range(1, 7))
 def test_spectra_of_a_group_follow_the_table(group: int) -> None:
     rng = np.random.default_rng(group)
@@ -116,10 +123,7 @@ def test_the_same_seed_gives_the_same_skin() -> None:
 def test_old_skin_and_masks_of_old_people_have_the_same_folds() -> None:
     points = face_points()
     skin = draw_skin(np.random.default_rng(4), "anny", 3, None)
-    age = NUMBERS.index("age")
-    numbers = [skin.numbers.copy(), skin.numbers.copy()]
-    numbers[0][age], numbers[1][age] = 0.0, 2.0
-    young, old = (replace(skin, numbers=each) for each in numbers)
+    young, old = (with_number(skin, "age", age) for age in (0.0, 2.0))
     folds = folds_at(points.rest_mm, skin.seed)
     deep, none = folds > 0.2, np.abs(folds) < 0.01
     assert 0.005 < deep.mean() < 0.2 < none.mean()
@@ -183,10 +187,7 @@ def test_some_skins_are_far_more_uneven_than_others_to_the_visible_sensor_alone(
 def test_mottles_of_skin_and_pigment_of_masks_fade_in_near_infrared_alike() -> None:
     points = face_points()
     skin = draw_skin(np.random.default_rng(4), "anny", 3, None)
-    mottle = NUMBERS.index("mottle")
-    numbers = [skin.numbers.copy(), skin.numbers.copy()]
-    numbers[0][mottle], numbers[1][mottle] = 0.0, 0.5
-    even, mottled = (replace(skin, numbers=each).reflectance(points, CHANNELS).albedo for each in numbers)
+    even, mottled = (with_number(skin, "mottle", m).reflectance(points, CHANNELS).albedo for m in (0.0, 0.5))
     of_skin = np.log(mottled / even).std(axis=0)
     plain = MaskSurface(skin.spectrum, {}, np.zeros((8, 8, 1), np.float32), 0.04, 0.4)
     noise = noise_image(np.random.default_rng(0), 64, 0.5)

@@ -231,9 +231,9 @@ def paint(
         n2 = noise(x * 0.11, y * 0.11, z * 0.11, seed + 1)
         n3 = noise(x * 0.33, y * 0.33, z * 0.33, seed + 2)
         n4 = noise(x * 0.95, y * 0.95, z * 0.95, seed + 3)
+        n5 = noise(x * 0.55, y * 0.55, z * 0.55, seed + 11)
         front = _step(60.0 - z, 0.0, 50.0)
         melanin = p[_BLOTCH] * (0.5 * n1 + 0.3 * n2 + 0.2 * n3 + 0.12 * mid * n4)
-        n5 = noise(x * 0.55, y * 0.55, z * 0.55, seed + 11)
         melanin += p[_MOTTLE] * (0.35 * n3 + 0.5 * n5 + 0.55 * mid * n4)
         melanin += p[_TAN] * (0.5 * _step(-y, 15.0, 50.0) + _bell(ax, y, 0.0, 30.0, 14.0, 18.0) - _step(y, 110.0, 40.0))
         if p[_FRECKLE] > 0:
