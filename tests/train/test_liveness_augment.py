@@ -25,6 +25,7 @@ from stereolive.train.liveness_augment import (
 
 
 def test_changed_inputs_keep_their_constants_and_differ() -> None:
+    torch.manual_seed(0)
     maps = torch.rand(6, len(LIVENESS_MAPS), 48, 48)
     views = functional.interpolate(torch.rand(6, len(LIVENESS_VIEWS), 8, 8), size=(96, 96), mode="bilinear")
     shares = functional.avg_pool2d(views[:, :2], 2)
