@@ -61,7 +61,7 @@ SPECTRA_SHORT = {"visible": "VIS", "near_infrared": "NIR"}
 FEATURES = ("log_plane_residual_mm", "matched_share", "log_face_mm")
 TUNE_PRESENTATIONS = 40
 SYSTEM = "StereoSGBM and the residual of a plane"
-BPCER = 0.02  # on validation rows, as the released model's threshold is set
+BPCER = 0.03  # on validation rows, as the released model's threshold is set
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def main() -> None:
                 times[stage].append(ms)
             times["all"].append(decoded_ms + verdict.time_ms)
     result = {
-        "model": detector.model.name,
+        "model": detector.model.title,
         "runtime": given.runtime,
         "processor": processor(),
         "cores": len(cores),

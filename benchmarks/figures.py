@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stereolive.evaluate.rates import Rate
+from stereolive.evaluate.rates import Rate, worst
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
@@ -25,7 +25,10 @@ GRADED = (
     ("judge", "Rendered by code that is not ours"),
 )
 """Folders below results/ as ``benchmarks/evaluate_release.py`` fills them, and what was graded there."""
-SHOWN_GROUPS = {"visible and near-infrared, up to 600 mm": "visible and near-infrared, up to 0.6 m", "spectra": ""}
+SHOWN_GROUPS = {
+    "visible and near-infrared, up to 600 mm": "one visible, one near-infrared, whichever is first, up to 0.6 m",
+    "spectra": "",
+}
 """Groups of depth_summary.json, and what to call them; empty: by their value."""
 DEPTH_COLUMNS = (
     *("depth over the face, by", "n", "median", "90th percentile", "offset", "spread"),
@@ -39,8 +42,13 @@ def main() -> int:
     given = arguments.parse_args()
     results, stale = ROOT / "results", 0
     documents = {
-        "README.md": [grades(results), operating(results), depth(results), real(results), speed(results)],
-        "docs/evaluation.md": [*(details(results, *graded) for graded in GRADED), spots(results), ablation(results)],
+        "README.md": [grades(results), depth(results), real(results), speed(results)],
+        "docs/evaluation.md": [
+            operating(results),
+            *(details(results, *graded) for graded in GRADED),
+            spots(results),
+            ablation(results),
+        ],
     }
     for name, parts in documents.items():
         path = ROOT / name
@@ -63,9 +71,9 @@ def grades(results: Path) -> str:
         found = read(results / folder / "metrics.json")
         if found is None:
             continue
-        worst = found["apcer_max"]
+        highest = found["apcer_max"]
         rows.append(
-            f"| {what} | {percent(found['bpcer'])} | {percent(worst)}, {worst['species'].replace('_', ' ')} | "
+            f"| {what} | {percent(found['bpcer'])} | {percent(highest)}, {highest['species'].replace('_', ' ')} | "
             f"{percent(found['bpnrr'])} | {percent(found['apnrr'])} |"
         )
     if not rows:
@@ -79,7 +87,7 @@ def grades(results: Path) -> str:
 
 
 def operating(results: Path) -> str:
-    """The same presentations at the thresholds that the model's manifest keeps besides its own."""
+    """The same presentations at all thresholds that the model's manifest keeps."""
     model = read(ROOT / "src" / "stereolive" / "model" / "manifest.json")
     rows = []
     for folder, what in GRADED:
@@ -92,30 +100,31 @@ def operating(results: Path) -> str:
             continue  # of another model
         for point in sorted(model["operating_points"], key=lambda point: float(point["threshold"])):
             bpcer, apcer = rates_at(scored, point["threshold"])
-            worst = max(apcer, key=lambda kind: float(apcer[kind]["rate"]))
+            kind = worst(apcer)
+            assert kind is not None
             rows.append(
-                f"| {what} | `{point['name']}`, {point['threshold']:.3f} | {percent(bpcer)} | {percent(apcer[worst])}, "
-                f"{worst.replace('_', ' ')} |"
+                f"| {what} | `{point['name']}`, {point['threshold']:.3f} | {percent(bpcer.as_json())} | "
+                f"{percent(apcer[kind].as_json())}, {kind.replace('_', ' ')} |"
             )
     if not rows:
         return ""
     head = (
-        "The same at the other thresholds that the model keeps, set on the same validation subjects "
-        "(`bpcer_5`: so that 5 % of their living\nfaces are refused; `apcer_10`: so that 10 % of the attacks of their "
-        "worst species pass).\n\n"
+        "## At the thresholds that the model keeps\n\n"
+        "Set on its validation subjects (`bpcer_5`: so that 5 % of their living faces are refused; `apcer_10`: so that "
+        "10 % of the\nattacks of their worst species pass); its own is one of them.\n\n"
         "| presentations | operating point | BPCER | APCER of the worst species |\n|---|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
 
 
-def rates_at(scored: list[dict[str, str]], threshold: float) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def rates_at(scored: list[dict[str, str]], threshold: float) -> tuple[Rate, dict[str, Rate]]:
     """BPCER, and APCER by species, of rows of a score file that got a response."""
     accepted: dict[str, list[bool]] = {}
     for row in scored:
         accepted.setdefault(row["pai_species"] or row["label"], []).append(float(row["score"]) >= threshold)
     living = accepted.pop("bona_fide")
-    bpcer = Rate(len(living) - sum(living), len(living)).as_json()
-    return bpcer, {kind: Rate(sum(found), len(found)).as_json() for kind, found in accepted.items()}
+    bpcer = Rate(len(living) - sum(living), len(living))
+    return bpcer, {kind: Rate(sum(found), len(found)) for kind, found in accepted.items()}
 
 
 def depth(results: Path) -> str:
@@ -248,14 +257,17 @@ def spots(results: Path) -> str:
         "differ in it as people do. Attacks get the same spots. `results/README.md` says of the models",
         "that are not the released one what they are.",
         "",
-        "| model | contrast | depth error | offset | spread | BPCER | BPNRR | attacks accepted |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | contrast | depth error | offset | spread | BPCER | BPNRR | attacks accepted | APNRR |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         errors = [millimetres(float(row[f"{name}_mm"])) for name in ("median_error", "offset", "spread")]
-        shares = [share(row[name]) if row[name] else "-" for name in ("bpcer", "bpnrr")]
-        passed = f"{row['taken_for_bona_fide']} of {row['attacks']}"
-        lines.append(f"| {' | '.join([row['model'], row['contrast'], *errors, *shares, passed])} |")
+        rates = []
+        for presented, wrong in (("bona_fide", "refused"), ("attacks", "accepted")):
+            total, silent = int(row[presented]), int(row[f"{presented}_without_response"])
+            rates += [Rate(int(row[f"{presented}_{wrong}"]), total - silent), Rate(silent, total)]
+        shown = [percent(rate.as_json()) for rate in rates]
+        lines.append(f"| {' | '.join([row['model'], row['contrast'], *errors, *shown])} |")
     return "\n".join([*lines, ""])
 
 
@@ -268,11 +280,11 @@ def ablation(results: Path) -> str:
     lines = [
         "## What each part of the training buys (`results/ablation.csv`)",
         "",
-        f"The liveness model trained anew for {rows[0]['steps']} steps on the release's data and depth network,",
-        "at half resolution, each time without something; what is left out in turn goes on from a model that has seen",
-        "nothing of it, for a third of the steps more. `benchmarks/ablation.py` says what the columns count. The depth",
-        "network has seen what is left out. The last two columns: AUC over what was left out, and that of the model",
-        "that it compares with (a group's row `nothing`, else the first row), which learned from it.",
+        f"The liveness model trained anew for {rows[0]['steps']} steps at half resolution, each time on a part of the",
+        "data or with a part of its inputs, on the data and the depth network of the release that",
+        "`results/README.md` names. So few steps do not reach the released model's rates: compare rows.",
+        "`benchmarks/ablation.py` says what the columns count. The depth network has seen what the others have not.",
+        "The last two columns: AUC over what was left out, and that of the row `everything`, which learned from it.",
         "The group `stages` goes on from the finished model instead, at full resolution and for few, small steps.",
         "After so few steps models with fewer inputs are further on: the group `channels` tells how fast each input is",
         "learned from, not what it buys in the end.",

@@ -47,7 +47,7 @@ def main() -> None:
     detector = LivenessDetector(given.model)
     # A score never reaches this threshold, so the depth is shown whatever is thought of the picture's quality.
     for_depth = LivenessDetector(given.model, threshold=1.0)
-    result: dict[str, Any] = {"model": detector.model.name, "threshold": detector.threshold, "pairs": {}}
+    result: dict[str, Any] = {"model": detector.model.title, "threshold": detector.threshold, "pairs": {}}
     for first_name, first_file, second_name, second_file in PAIRS:
         first, second = read_image(given.folder / first_file), read_image(given.folder / second_file)
         rig = rig_of(given.folder, (first_name, first), (second_name, second))

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stereolive.store import Model, released_model
+
 COMMAND = [
     sys.executable,
     "-c",
@@ -168,6 +170,11 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "python": platform.python_version(),
     }
+
+
+def served(folder: str | None) -> str:
+    """The model that a service given ``folder`` for ``--model`` serves."""
+    return Model.load(folder or released_model()).title
 
 
 def write(name: str, result: Mapping[str, Any]) -> None:

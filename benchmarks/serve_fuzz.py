@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from serve_common import PairBytes, Server, bundled, form, machine, post, running, write
+from serve_common import PairBytes, Server, bundled, form, machine, post, running, served, write
 
 NUMBERS = [
     "0",
@@ -196,6 +196,7 @@ def main() -> None:
     write(
         "serve_fuzz.json",
         {
+            "model": served(arguments.model),
             "uploads": done,
             "seed": arguments.seed,
             "clients": arguments.clients,

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from serve_common import COMMAND, Server, bundled, form, machine, post, write
+from serve_common import COMMAND, Server, bundled, form, machine, post, served, write
 
 
 def main() -> None:
@@ -117,6 +117,7 @@ def main() -> None:
     write(
         "serve_kill.json",
         {
+            "model": served(arguments.model),
             "kills": arguments.rounds,
             "requests": count,
             "sent_more_than_once": sum(times > 1 for times in sent.values()),

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from serve_common import Server, bundled, form, machine, running, write
+from serve_common import Server, bundled, form, machine, running, served, write
 
 SCRIPT = """
 local bodies = {}
@@ -79,6 +79,7 @@ def main() -> None:
     write(
         "serve_load.json",
         {
+            "model": served(arguments.model),
             "requests": int(requests),
             "connections": arguments.connections,
             "workers": arguments.workers,

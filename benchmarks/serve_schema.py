@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from serve_common import machine, running, write
+from serve_common import machine, running, served, write
 
 # OpenAPI cannot say that a string must be an image, a rig or a board that was seen, so that well-formed requests may
 # rightly be refused.
@@ -55,7 +55,8 @@ def main() -> None:
     kept = ("schemathesis_version", "seed", "complete", "operations", "phases", "test_cases", "failures", "errors")
     write(
         "serve_schema.json",
-        {name: report[name] for name in kept}
+        {"model": served(arguments.model)}
+        | {name: report[name] for name in kept}
         | {
             "excluded_checks": [EXCLUDED],
             "exit_status": done.returncode,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -178,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given.config.is_file() or not data.is_file():
         parser.error(f"{given.config}: there is no such configuration with data in {data.parent}")
     plan = described(data)
-    start = ROOT / "runs" / f"start-{plan['start']}"
+    start = Path("runs", f"start-{plan['start']}")
 
     def run(command: Command, log: Path | None = None) -> None:
         print("$", *command, flush=True)
@@ -196,8 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 run(command)
         if "model" in stages:
             if not given.show:
-                fetch(plan["start"], start)
-            run(training(plan, given.config.resolve(), start), ROOT / "runs" / f"{given.config.stem}.log")
+                fetch(plan["start"], ROOT / start)
+            config = Path(os.path.relpath(given.config, ROOT))
+            run(training(plan, config, start), ROOT / "runs" / f"{config.stem}.log")
             if not given.show:
                 released(given.config, plan)
         if "results" in stages:

@@ -62,7 +62,7 @@ def test_bad_usage_is_one_line_and_status_2(arguments: list[str], word: str, cap
 
 def test_every_command_has_help(capsys: Capture) -> None:
     commands = next(a for a in cli.parser()._actions if hasattr(a, "choices") and a.choices)
-    assert {"check", "score", "evaluate", "plan", "compare", "demo", "rig", "synth", "train"} <= set(
+    assert {"check", "score", "evaluate", "plan", "compare", "demo", "rig", "synth", "train", "export"} <= set(
         commands.choices or ()
     )
     for name in commands.choices or ():
@@ -211,7 +211,9 @@ def test_score_keeps_the_contract(manifest: Path, tmp_path: Path, capsys: Captur
             assert 0 <= float(row["score"]) <= 1 and float(row["distance_mm"]) > 0
             assert (row["decision"] == "bona_fide") == (float(row["score"]) >= float(row["threshold"]))
             assert read_depth(depth / f"{row['sample_id']}.png").any()
-    assert not (depth / "no-file.png").exists()
+    for name in ("no-file", "no-image", "no-fit"):
+        assert not read_depth(depth / f"{name}.png").any()
+    assert not (depth / "no-rig.png").exists()
     text = capsys.readouterr()
     assert "8 presentations scored" in text.out and "4 unreadable" in text.out and "does not exist" in text.err
 
@@ -388,6 +390,7 @@ def test_missing_extras_are_named_with_the_line_that_installs_them(tmp_path: Pat
     for arguments, extra in (
         (["synth", "out", "--samples", "1"], "synth"),
         (["train", "c.yaml", "--manifest", "m.csv", "--out", "model"], "train"),
+        (["export", "released", "--out", "model"], "train"),
     ):
         command = [sys.executable, "-c", code, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

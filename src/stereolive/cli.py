@@ -24,6 +24,7 @@ from stereolive.data.adapters.command import add_commands as add_adapt_command
 from stereolive.errors import InputError, MissingExtraError, StereoliveError
 from stereolive.evaluate.command import add_commands as add_evaluate_commands
 from stereolive.serve.command import add_commands as add_serve_commands
+from stereolive.store import released_model
 from stereolive.watch.command import add_commands as add_watch_commands
 
 EXIT_BY_DECISION = {"bona_fide": 0, "attack": 1, "no_response": 3}
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     _add_synth(commands)
     add_adapt_command(commands)
     _add_train(commands)
+    _add_export(commands)
     add_serve_commands(commands)
     return root
 
@@ -349,17 +351,46 @@ def _add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     with _extra("Training", "train"):
-        from stereolive.store import released_model
         from stereolive.train.config import load_config
         from stereolive.train.run import train
 
     names = ("manifest", "also", "out", "seed", "device", "init")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.init == Path("released"):
-        given["init"] = released_model()
+    if "init" in given:
+        given["init"] = _model_folder(given["init"])
     with _extra("Training", "train"):
         print(train(load_config(arguments.config, **given)).folder)
     return 0
+
+
+def _add_export(commands: Any) -> None:
+    command = commands.add_parser(
+        "export",
+        help="a trained model's networks to ONNX, for use without training's weights",
+        description="Export a model's networks anew from the weights that it keeps, check that they say what they said,"
+        " and write a model folder without the weights, which only training needs.",
+    )
+    command.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="model folder; 'released' for the one that comes along",
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model folder to write")
+    command.set_defaults(handler=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with _extra("Exporting", "train"):
+        from stereolive.train.export import export_model
+
+        print(export_model(_model_folder(arguments.model), arguments.out).folder)
+    return 0
+
+
+def _model_folder(given: Path) -> Path:
+    """``released`` names the model that comes with the package."""
+    return released_model() if given == Path("released") else given
 
 
 def _add_model_options(command: argparse.ArgumentParser, threads: int = 0) -> None:

@@ -86,7 +86,7 @@ def render_page(checked: list[Checked], detector: LivenessDetector) -> str:
         figures=figures,
         right=right,
         count=len(checked),
-        model=html.escape(f"{detector.model.name} {detector.model.version}"),
+        model=html.escape(detector.model.title),
         threshold=f"{detector.threshold:.3f}",
     )
 

@@ -178,7 +178,7 @@ class LivenessDetector:
             shape.distance_mm if shape else None,
             face_first.box if face_first else None,
             face_second.box if face_second else None,
-            self.model.name,
+            self.model.title,
             clock.total_ms(),
             shape.eye_distance_mm if shape else None,
             shape.relief_mm if shape else None,

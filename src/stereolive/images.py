@@ -123,7 +123,7 @@ def write_depth(path: str | Path, depth_mm: NDArray[np.float32]) -> None:
 
 
 def read_depth(path: str | Path) -> NDArray[np.float32]:
-    """Depth (H, W) in mm from the manifest's 16-bit PNG; 0 = no measurement."""
+    """Depth (H, W) in mm from the manifest's 16-bit PNG; 0 = no measurement. Raises ImageError naming the file."""
     image = read_image(path)
     if image.dtype != np.uint16 or image.ndim != 2:
         raise ImageError(f"depth {path}: expected a 16-bit grey PNG")

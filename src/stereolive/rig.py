@@ -214,7 +214,7 @@ class Rig:
         """Depth on the first image's grid (H, W), moved to the second image's grid; 0 is no measurement.
 
         Every first pixel is carried over by its depth; where several meet, the nearest wins. Gaps of one pixel that
-        come from a larger second image are closed from their neighbours.
+        come from a larger second image are closed from their neighbours. Raises RigError for another size.
         """
         height, width = depth_first_mm.shape
         if (width, height) != self.first.size:

@@ -113,7 +113,7 @@ class _Scorer:
         self._rig: Callable[[Path], Rig] = lru_cache(maxsize=RIGS_KEPT)(Rig.load)
 
     def __call__(self, entry: Presentation) -> ScoredRow:
-        reason = "unreadable_rig"
+        reason, rig, depth = "unreadable_rig", None, None
         try:
             if entry.rig is None:
                 raise RigError(f"sample {entry.sample_id}: has no rig; registered views can train, but not be scored")
@@ -124,16 +124,19 @@ class _Scorer:
             second = read_image(entry.second)
             reason = "does_not_fit_rig"
             analysis = self._detector.analyse(first, second, rig)
+            depth = analysis.depth
         except (ImageError, RigError) as error:
             return self._row(entry, {"decision": "no_response", "reasons": reason}, str(error))
         except Exception as error:
             # Days of scoring must not end at one odd row; its fault is shown and counted.
             problem = f"{type(error).__name__}: {error}"
             return self._row(entry, {"decision": "no_response", "reasons": "internal_error"}, problem)
-        if self._depth_folder is not None:
-            target = self._depth_folder / f"{entry.sample_id}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_depth(target, depth_on_first_image_mm(analysis.depth, rig))
+        finally:
+            if self._depth_folder is not None and rig is not None:
+                # Of a row that cannot be read too: a picture without any measurement.
+                target = self._depth_folder / f"{entry.sample_id}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_depth(target, depth_on_first_image_mm(depth, rig))
         verdict = analysis.verdict
         cells = {
             "decision": verdict.decision,
@@ -145,7 +148,7 @@ class _Scorer:
         return replace(self._row(entry, cells), analysis=analysis)
 
     def _row(self, entry: Presentation, cells: Mapping[str, str], problem: str | None = None) -> ScoredRow:
-        provenance = {"threshold": f"{self._detector.threshold:.6f}", "model": self._detector.model.name}
+        provenance = {"threshold": f"{self._detector.threshold:.6f}", "model": self._detector.model.title}
         carried = {_carried_name(name): self._cell(entry, name) for name in COLUMNS[1:]}
         further = {_carried_name(name): value for name, value in entry.further.items()}
         blank = dict.fromkeys(RESULT_COLUMNS, "")
@@ -200,7 +203,7 @@ def _resume(out: Path, columns: Sequence[str], manifest: Manifest, detector: Liv
             raise ManifestError(
                 f"scores {out}: has the sample_id {sample_id!r}, which the manifest lacks; choose another file"
             )
-        if (model, threshold) != (detector.model.name, f"{detector.threshold:.6f}"):
+        if (model, threshold) != (detector.model.title, f"{detector.threshold:.6f}"):
             raise ManifestError(
                 f"scores {out}: was begun with the model {model} at the threshold {threshold}; choose another file"
             )

@@ -53,6 +53,11 @@ class Model:
     licence: str = "unstated"
 
     @property
+    def title(self) -> str:
+        """Name and version: what verdicts, score files and the audit log call it."""
+        return f"{self.name} {self.version}"
+
+    @property
     def depth_path(self) -> Path:
         return self.folder / DEPTH_FILE
 

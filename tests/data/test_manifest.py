@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stereolive.data.manifest import COLUMNS, FURTHER_MANIFEST, Manifest, joined, write_manifest, write_rows
+from stereolive.data.manifest import FURTHER_MANIFEST, Manifest, joined, write_rows
 from stereolive.errors import ManifestError
 
 HEAD = "sample_id,first,second,rig,label,pai_species,note\n"
@@ -68,16 +68,6 @@ def test_parquet_is_the_same(tmp_path: Path) -> None:
     _written(tmp_path, "no", "bad.parquet")
     with pytest.raises(ManifestError, match="is not Parquet"):
         Manifest.read(tmp_path / "bad.parquet")
-
-
-def test_written_and_read_again(tmp_path: Path) -> None:
-    path = _written(tmp_path, HEAD + "a,i/1.png,/far/2.png,r.json,attack,print,hello\n")
-    original = Manifest.read(path)
-    (tmp_path / "sub").mkdir()
-    write_manifest(tmp_path / "again.csv", original.presentations)
-    again = Manifest.read(tmp_path / "again.csv")
-    assert again.presentations == original.presentations
-    assert (tmp_path / "again.csv").read_text().splitlines()[0] == ",".join((*COLUMNS, "note"))
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from stereolive.store import Model
 from stereolive.train import run as run_module
 from stereolive.train.config import DepthStage, JointStage, LivenessStage, TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth
+from stereolive.train.export import export_model
 from stereolive.train.loop import Log, Machine, Recipe, batch_indices, fit, machine, rate_share
 from stereolive.train.run import train, train_on_crops
 from stereolive.train.weights import Weights
@@ -192,6 +193,35 @@ def test_a_run_writes_a_model_that_loads_and_runs(finished: tuple[TrainConfig, M
     maps, pictures = np.zeros((1, len(LIVENESS_MAPS), 48, 48)), np.zeros((1, len(LIVENESS_VIEWS), 96, 96))
     (logit,) = Network(model.liveness_path).run(maps, pictures)
     assert logit.shape == (1,)
+
+
+def test_a_model_for_use_is_exported_without_what_training_needs(
+    finished: tuple[TrainConfig, Model], tmp_path: Path
+) -> None:
+    _, model = finished
+    exported = export_model(model.folder, tmp_path / "device")
+    assert sorted(path.name for path in exported.folder.iterdir()) == ["depth.onnx", "liveness.onnx", "manifest.json"]
+    assert dataclasses.replace(exported, folder=model.folder) == model
+    maps = np.random.default_rng(0).random((1, len(LIVENESS_MAPS), 48, 48), np.float32)
+    views = np.random.default_rng(1).random((1, len(LIVENESS_VIEWS), 96, 96), np.float32)
+    before, after = (Network(one.liveness_path).run(maps, views)[0] for one in (model, exported))
+    assert np.allclose(before, after, atol=1e-3)
+
+    with pytest.raises(InputError, match="for use only"):
+        export_model(exported.folder, tmp_path / "again")
+    with pytest.raises(InputError, match="choose another folder"):
+        export_model(model.folder, model.folder)
+    # Networks that are not those of the weights: of a model whose weights were put in another's folder.
+    mixed = shutil.copytree(model.folder, tmp_path / "mixed")
+    weights = Weights.of_model(mixed)
+    dataclasses.replace(weights, liveness={name: entry * 1.5 for name, entry in weights.liveness.items()}).save(mixed)
+    dataclasses.replace(model, folder=mixed).save(tmp_path / "other")
+    with pytest.raises(ModelError, match="not those of its weights"):
+        export_model(tmp_path / "other", tmp_path / "never")
+    dataclasses.replace(model, folder=model.folder, training={}).save(tmp_path / "silent")
+    with pytest.raises(InputError, match="how large"):
+        export_model(tmp_path / "silent", tmp_path / "never")
+    assert not (tmp_path / "never").exists()
 
 
 def test_training_goes_on_from_a_model_and_keeps_it(

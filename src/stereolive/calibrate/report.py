@@ -49,6 +49,7 @@ def write_report(
 
 
 def report_html(calibration: Calibration, images: Mapping[str, tuple[ImageArray, ImageArray]], title: str) -> str:
+    """The report as one HTML page; ``images``: both views (H, W) or (H, W, 3) of each pair, by its name."""
     verdict = grade(calibration)
     headline, sentence = HEADLINES[verdict]
     board = calibration.board

@@ -124,23 +124,6 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, object]], columns: 
     part.replace(path)
 
 
-def write_manifest(path: str | Path, presentations: Sequence[Presentation]) -> None:
-    """Write a manifest as CSV, atomically, paths relative to it where they lie below its folder."""
-    path = Path(path)
-    further = list(dict.fromkeys(name for entry in presentations for name in entry.further))
-
-    def cell(entry: Presentation, column: str) -> str:
-        value = getattr(entry, column)
-        if isinstance(value, Path):
-            folder = path.parent.resolve()
-            resolved = value.resolve()
-            return resolved.relative_to(folder).as_posix() if resolved.is_relative_to(folder) else str(resolved)
-        return value or ""
-
-    rows = ({**{name: cell(entry, name) for name in COLUMNS}, **entry.further} for entry in presentations)
-    write_rows(path, rows, [*COLUMNS, *further])
-
-
 def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentation:
     where = f"manifest {path}, row {number}"
     for name in NEEDED:

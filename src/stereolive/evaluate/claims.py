@@ -81,6 +81,7 @@ def judge(claim: Claim, species: Mapping[str, Rate], bona_fide: Rate) -> dict[st
 
 
 def judge_all(species: Mapping[str, Rate], bona_fide: Rate) -> dict[str, dict[str, Any]]:
+    """Every claim judged by the APCER of each species and the BPCER; by the claim's key."""
     return {claim.key: judge(claim, species, bona_fide) for claim in CLAIMS}
 
 

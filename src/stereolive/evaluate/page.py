@@ -62,6 +62,7 @@ svg text { font: 12px "DejaVu Sans", "Helvetica Neue", Arial, sans-serif; fill: 
 
 
 def page(title: str, body: Iterable[str]) -> str:
+    """A whole HTML document; ``body`` is markup, ``title`` text."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
         ' content="width=device-width">'
@@ -86,15 +87,18 @@ def table(
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """A table of names (text) and contents (markup)."""
     body = "".join(f"<tr><td>{escape(name)}</td><td>{content}</td></tr>" for name, content in rows)
     return f'<table class="facts"><tbody>{body}</tbody></table>'
 
 
 def tile(name: str, value: str, note: str) -> str:
+    """One figure in large print, with what it is and a note; all text."""
     return f'<div class="tile">{escape(name)}<b>{escape(value)}</b><span>{escape(note)}</span></div>'
 
 
 def warning_box(texts: Sequence[str]) -> Iterator[str]:
+    """What a reader must know before the figures; nothing where there is nothing."""
     if texts:
         yield '<ul class="warnings">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
@@ -110,8 +114,10 @@ def percent(rate: float | None, digits: int = 2) -> str:
 
 
 def interval_text(ends: Sequence[float] | None, digits: int = 2) -> str:
+    """Both ends (rates) in percent."""
     return "–" if ends is None else f"{percent(ends[0], digits)} to {percent(ends[1], digits)}"
 
 
 def counted(rate: dict[str, Any] | None) -> str:
+    """Errors and presentations of a rate as metrics.json has it."""
     return "–" if rate is None else f"{rate['errors']} of {rate['n']}"

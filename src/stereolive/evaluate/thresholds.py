@@ -95,6 +95,7 @@ def from_file(table: ScoreTable, validation: ScoreTable, bpcer: float) -> Gradin
 
 
 def at_threshold(table: ScoreTable, setting: Grading, warnings: tuple[str, ...] = ()) -> Grading:
+    """The rows of ``table`` decided at the threshold of ``setting``, which was set on others."""
     assert setting.threshold is not None
     decisions = decide(table.score, setting.threshold)
     return Grading(decisions, setting.threshold, setting.source, (*warnings, *setting.warnings))

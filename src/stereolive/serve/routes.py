@@ -73,7 +73,7 @@ async def service_information(
     settings = service.settings
     return ServiceInformation(
         version=__version__,
-        model=service.worker.detector.model.name,
+        model=service.worker.detector.model.title,
         rigs={name: [*rig.first.size, *rig.second.size] for name, rig in settings.rigs.items()},
         own_rigs_allowed=not settings.only_registered_rigs,
         max_body_bytes=settings.max_body_bytes,

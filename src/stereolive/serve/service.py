@@ -37,9 +37,9 @@ class Service:
             self.metrics.batch_items.set_function(lambda: network.items / max(1, network.runs))
         with self.storage.write() as connection:
             audit.append(
-                connection, "started", {"model": detector.model.name, "model_sha256": self.worker.model_sha256}
+                connection, "started", {"model": detector.model.title, "model_sha256": self.worker.model_sha256}
             )
-        log("started", model=detector.model.name, model_sha256=self.worker.model_sha256)
+        log("started", model=detector.model.title, model_sha256=self.worker.model_sha256)
 
     def ready(self) -> str | None:
         """None where a request could be served now, else why not."""

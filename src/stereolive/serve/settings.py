@@ -46,7 +46,7 @@ class Settings:
     """How long images are kept, encrypted; 0 keeps none."""
     retention_key: bytes = b""
     replay_days: int = 30
-    """How long an image's digest is remembered, to refuse it in another session."""
+    """How long an image's digest is remembered, to refuse it when it is submitted to a session again."""
 
     def __post_init__(self) -> None:
         if self.retain_hours > 0 and len(self.retention_key) != 32:

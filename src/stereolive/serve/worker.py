@@ -142,7 +142,7 @@ class Worker:
             # in log and metrics.
             logging.getLogger("stereolive.serve").exception("an analysis failed")
         taken_ms = (time.perf_counter() - start) * 1000
-        model = self.detector.model.name
+        model = self.detector.model.title
         threshold = self.detector.threshold
         return Analysis(Verdict("no_response", None, threshold, ("internal_error",), None, None, None, model, taken_ms))
 

@@ -77,6 +77,7 @@ def oval(at: FloatArray, center: tuple[float, float], radius: tuple[float, float
 
 
 def flesh(kit: Kit) -> Plain:
+    """Skin of the holder's hands and arms, without detail."""
     return Plain(kit.holder.skin.spectrum, noise_image(kit.rng, 64, 1.0), 0.028, 0.4, 0.06, 40, scattering=1.2)
 
 
@@ -179,6 +180,7 @@ def front_depth(mesh: Mesh, half_mm: float = 130.0, size: int = 260) -> FloatArr
 
 
 def depth_at(depth: FloatArray, xy: FloatArray, half_mm: float = 130.0) -> FloatArray:
+    """A square depth map (S, S), which reaches ``half_mm`` to each side of its middle, at places (N, 2) in mm."""
     size = depth.shape[0]
     place = np.clip(((xy + half_mm) * (size / (2 * half_mm))).astype(int), 0, size - 1)
     return np.asarray(depth[place[:, 1], place[:, 0]])

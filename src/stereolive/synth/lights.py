@@ -125,6 +125,7 @@ def _room(rng: np.random.Generator) -> FloatArray:
 
 
 def unit(vector: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The vector (3,) at length one."""
     return np.asarray(vector / np.linalg.norm(vector), np.float64)
 
 

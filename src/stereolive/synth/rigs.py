@@ -111,7 +111,8 @@ def draw_rig(rng: np.random.Generator, family: str) -> Rig:
 
 
 def drifted(rng: np.random.Generator, rig: Rig) -> Rig:
-    """The rig as it really is after its calibration was written: half a pixel and 0.3 % of focal length off at most."""
+    """The rig as it really is after its calibration was written: three times in five off by at most a third of a pixel
+    in its turn, as much in both principal points together, and 0.3 % in each focal length."""
     if rng.random() < 0.4:
         return rig
     pixel_deg = np.degrees(1 / rig.second.focal_px)

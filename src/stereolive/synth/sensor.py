@@ -71,6 +71,7 @@ class Sensor:
 
 
 def draw_sensor(rng: np.random.Generator, near_infrared: bool, led_nm: float) -> Sensor:
+    """A sensor with everything about it that may vary; ``led_nm``: of the lamp that its near-infrared filter fits."""
     deep = near_infrared and rng.random() < 0.12
     curve = [0.55, 0.25, 0.2] if near_infrared else [0.75, 0.2, 0.05]
     return Sensor(

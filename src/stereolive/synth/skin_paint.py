@@ -185,6 +185,8 @@ def paint(
     roughness: FloatArray,
     bump: FloatArray,
 ) -> None:
+    """Paints ``albedo`` (N, C), ``specular``, ``roughness`` and ``bump`` (N,) of skin at places of the head at rest, in
+    mm; ``p`` are numbers in the order of ``NUMBERS``."""
     channels = colors.shape[1]
     # What is finer than a pixel is averaged there: its contrast falls with the number of grains in a pixel.
     fine = min(1.0, 0.35 / mm_per_pixel)

@@ -395,9 +395,3 @@ def draw_wall_spectrum(rng: np.random.Generator) -> NDArray[np.float64]:
     else:
         return draw_fabric_spectrum(rng)
     return np.clip(_through((400.0, 450.0, 550.0, 650.0, 850.0, 1000.0), shape) * _wiggle(rng, 0.04), 0.02, 0.95)
-
-
-def glass_screen_reflectance(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Diffuse reflectance (61,) of a display panel under its glass: .01-.10, a little more in near-infrared."""
-    v = rng.uniform(0.01, 0.06)
-    return np.clip(_through((400.0, 700.0, 850.0, 1000.0), np.array([v, v, v * 1.3, v * 1.6])), 0.005, 0.12)

@@ -175,6 +175,7 @@ def read_batch(
 
 
 def on_device(batch: StoredBatch, where: Machine) -> StoredBatch:
+    """The batch where it is computed on."""
     parts = (batch.first, batch.second, batch.disparity, batch.measured, batch.relief)
     return StoredBatch(*(array.to(where.device) for array in parts))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stereolive.errors import InputError, ModelError
 from stereolive.nets.depth import DepthNetwork
-from stereolive.nets.liveness import LivenessTraining
+from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
 from stereolive.store import WEIGHTS_FILE, Model, sha256
 from stereolive.train.loop import save_atomically
 
@@ -35,7 +35,7 @@ class Weights:
         model = Model.load(folder)
         path = model.folder / WEIGHTS_FILE
         if not path.is_file():
-            raise InputError(f"model {folder}: keeps no {WEIGHTS_FILE}, so training cannot go on from it")
+            raise InputError(f"model {folder}: keeps no {WEIGHTS_FILE}, so it is for use only")
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if state["format"] != WEIGHTS_FORMAT:
@@ -48,6 +48,22 @@ class Weights:
         """Beside the networks in ``folder``."""
         state = {"format": WEIGHTS_FORMAT, "depth": self.depth, "liveness": self.liveness, "kinds": list(self.kinds)}
         save_atomically(folder / WEIGHTS_FILE, state)
+
+    def networks(self, model: Model) -> tuple[DepthNetwork, LivenessNetwork]:
+        """The depth network and the liveness model of ``model``, which keeps these weights, as training left them.
+
+        Raises InputError where it does not say how large they are.
+        """
+        try:
+            sizes = model.training["config"]
+            depth = DepthNetwork(sizes["depth"]["width"], sizes["depth"]["max_shift"])
+            used = model.preprocessing["liveness_channels_used"]
+            liveness = LivenessNetwork(len(self.kinds), used, sizes["liveness"]["width"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"model {model.folder}: does not say how large its networks are") from None
+        self.start_depth(depth)
+        _load(liveness, self.liveness, "liveness")
+        return depth, liveness
 
     def start_depth(self, network: DepthNetwork) -> None:
         """Give ``network`` these weights. Raises InputError where its sizes are others."""

@@ -44,7 +44,7 @@ def add_commands(subparsers: Any) -> None:
     _add_depth_unit(multi)
     _add_frames(multi)
 
-    masks = _add(sets, "3dmad", "folder with the HDF5 files", _threedmad, "3DMAD: depth -> liveness stage only")
+    masks = _add(sets, "3dmad", "folder with the HDF5 files", _threedmad, "3DMAD: it has no second view")
     _add_depth_unit(masks)
     _add_frames(masks)
 
