@@ -88,6 +88,16 @@ UNREADABLE: dict[str, tuple[Callable[[Files], object], str]] = {
     "rig that is not JSON": (lambda f: write(f.rig, f.first.read_bytes()), "not JSON"),
     # Python writes NaN into JSON, and reads it back.
     "rig with NaN": (lambda f: f.change_rig(lambda d: d["first"]["matrix"][0].__setitem__(0, float("nan"))), "finite"),
+    # Numbers that no machine holds.
+    "rig with a number of 400 digits": (
+        lambda f: f.change_rig(lambda d: d["first"]["matrix"][0].__setitem__(0, 10**400)),
+        "expected numbers",
+    ),
+    # Written by a program that quotes all it writes.
+    "rig with numbers as text": (
+        lambda f: f.change_rig(lambda d: d.update(translation_second_from_first_mm=["-40", "0", "0"])),
+        "expected numbers",
+    ),
     # A calibration that failed.
     "rig with a singular matrix": (
         lambda f: f.change_rig(lambda d: d["second"]["matrix"].__setitem__(0, [0, 0, 0])),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from stereolive.detector import LivenessDetector
 from stereolive.images import read_depth, read_image
 from stereolive.rig import Rig
 from stereolive.score import PROVENANCE_COLUMNS, RESULT_COLUMNS
+from stereolive.store import Model, released_model
 
 Capture = pytest.CaptureFixture[str]
 
@@ -118,10 +121,34 @@ def test_without_a_response_the_depth_is_empty_and_the_picture_says_why(
     assert not read_depth(folder / "d.png").any() and read_image(folder / "p.png").size
 
 
+@pytest.mark.parametrize("option", ["--picture", "--depth"])
+def test_check_overwrites_none_of_its_inputs(option: str, folder: Path, capsys: Capture) -> None:
+    names = [next(path for path in folder.iterdir() if path.stem == stem) for stem in ("first", "second")]
+    for name in names:
+        name.rename(name.with_suffix(".png"))  # whatever format it has
+    (folder / "sub").mkdir()
+    os.link(folder / "second.png", folder / "again.png")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    arguments = ["check", *(str(folder / f"{stem}.png") for stem in ("first", "second")), "--rig", f"{folder}/rig.json"]
+    for target, word in (("sub/../first.png", "is the first image"), ("again.png", "is the second image")):
+        assert main([*arguments, option, str(folder / target)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and word in err
+    assert main([*arguments, "--picture", str(folder / "p.png"), "--depth", str(folder / "sub/../p.png")]) == 2
+    assert "name two files" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_what_cannot_be_written_is_an_error(living: Presentation, tmp_path: Path, capsys: Capture) -> None:
     assert main([*check_arguments(living), "--depth", str(tmp_path / "none" / "d.png")]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "cannot be written" in err
+
+
+@pytest.mark.parametrize("threads", ["-1", "300", "99999999999999"])
+def test_no_more_threads_than_are_of_use(threads: str, living: Presentation, capsys: Capture) -> None:
+    assert main([*check_arguments(living), "--threads", threads]) == 2
+    assert capsys.readouterr().err == f"stereolive: threads: expected 0 to 64, got {threads}\n"
 
 
 def test_bad_models_are_refused(living: Presentation, tmp_path: Path, capsys: Capture) -> None:
@@ -250,6 +277,113 @@ def test_score_mixes_no_two_runs(manifest: Path, tmp_path: Path, capsys: Capture
         assert word in capsys.readouterr().err and out.read_bytes() == kept
 
 
+def one_row(folder: Path, living: Presentation, **changes: str) -> Path:
+    """A manifest of one living face, with columns changed or added."""
+    row = {"sample_id": "a", "first": living.first, "second": living.second, "rig": living.rig, **changes}
+    with (folder / "m.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    return folder / "m.csv"
+
+
+def test_score_keeps_no_row_that_the_manifest_has_changed(
+    living: Presentation, tmp_path: Path, capsys: Capture
+) -> None:
+    manifest = one_row(tmp_path, living, label="attack", note="x\r\ny")
+    arguments = ["score", str(manifest), "--out", str(tmp_path / "s.csv")]
+    assert main(arguments) == 0
+    kept = (tmp_path / "s.csv").read_bytes()
+    assert main(arguments) == 0 and (tmp_path / "s.csv").read_bytes() == kept
+    for changes in ({"label": "bona_fide"}, {"label": "attack", "second": "other.png"}):
+        one_row(tmp_path, living, **{"note": "x\r\ny", **changes})
+        capsys.readouterr()
+        assert main(arguments) == 2
+        err = capsys.readouterr().err
+        assert "sample a was scored with the" in err and "choose another file" in err and err.count("\n") == 1
+        assert (tmp_path / "s.csv").read_bytes() == kept
+
+
+def test_score_mixes_no_two_models_of_one_name(living: Presentation, tmp_path: Path, capsys: Capture) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(released_model(), model)
+    arguments = ["score", str(one_row(tmp_path, living)), "--out", str(tmp_path / "s.csv"), "--model", str(model)]
+    assert main(arguments) == 0
+    (row,) = rows_of(tmp_path / "s.csv")
+    assert row["model"] == Model.load(model).identity
+    data = json.loads((model / "manifest.json").read_text()) | {"licence": "another"}
+    (model / "manifest.json").write_text(json.dumps(data))
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert f"was begun with the model {row['model']}" in capsys.readouterr().err
+
+
+def test_score_takes_no_other_file_for_its_own(living: Presentation, tmp_path: Path, capsys: Capture) -> None:
+    manifest = one_row(tmp_path, living)
+    for content in (b"\xff\xfe", b"x" * 200_000, b"\n\n"):
+        (tmp_path / "s.csv").write_bytes(content)
+        assert main(["score", str(manifest), "--out", str(tmp_path / "s.csv")]) == 2
+        err = capsys.readouterr().err
+        assert "choose another file" in err and err.count("\n") == 1
+        assert (tmp_path / "s.csv").read_bytes() == content
+
+
+def test_score_has_no_column_twice(living: Presentation, tmp_path: Path, capsys: Capture) -> None:
+    manifest = one_row(tmp_path, living, score="1", manifest_score="2")
+    assert main(["score", str(manifest), "--out", str(tmp_path / "s.csv")]) == 2
+    err = capsys.readouterr().err
+    assert "score and manifest_score would both be manifest_score" in err and not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("sample_id", "arguments", "word"),
+    [
+        ("a", ["--workers", "0"], "workers: expected 1 or more"),
+        ("a", ["--out", "none/s.csv"], "cannot be written"),
+        ("a", ["--threads", "300"], "threads: expected 0 to 64"),
+        ("n" * 300, [], "cannot be made the name"),
+        ("n" * 250, [], "cannot be made the name"),  # while it is written its name is longer
+        ("é" * 130, [], "cannot be made the name"),
+        ("a//b", [], "cannot be made the name"),
+    ],
+)
+def test_what_is_wrong_before_any_row_is_one_line(
+    sample_id: str, arguments: list[str], word: str, living: Presentation, tmp_path: Path, capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    manifest = one_row(tmp_path, living, sample_id=sample_id)
+    assert main(["score", str(manifest), "--out", "s.csv", "--depth-dir", "depth", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("stereolive: ") and err.count("\n") == 1 and word in err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
+
+
+def test_score_writes_no_depth_over_what_the_manifest_names(folder: Path, capsys: Capture) -> None:
+    first = next(path for path in folder.iterdir() if path.stem == "first")
+    (folder / "link.png").symlink_to(first.name)
+    before = first.read_bytes()
+    rows = f"link,{first.name},second{first.suffix},rig.json\n"
+    (folder / "m.csv").write_text("sample_id,first,second,rig\n" + rows)
+    assert main(["score", str(folder / "m.csv"), "--out", str(folder / "s.csv"), "--depth-dir", str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert "depth of sample link: would take the place of" in err and err.count("\n") == 1
+    assert first.read_bytes() == before and not (folder / "s.csv").exists()
+
+
+def test_a_full_disk_leaves_no_part_of_a_score_file(
+    living: Presentation, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    manifest = one_row(tmp_path, living)
+    monkeypatch.setattr(Path, "replace", full)
+    assert main(["score", str(manifest), "--out", str(tmp_path / "s.csv")]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
+
+
 def test_score_s_file_can_be_evaluated(manifest: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "scores.csv"
     main(["score", str(manifest), "--out", str(out)])
@@ -267,6 +401,7 @@ def test_score_s_file_can_be_evaluated(manifest: Path, tmp_path: Path, capsys: C
         ("sample_id,first,second,rig\na,b,c\n", "row 1"),
         ("sample_id,first,second,rig,label\na,b,c,d,real\n", "bona_fide or attack"),
         ("sample_id,first,second,rig\na,b,c,d\na,b,c,d\n", "already used"),
+        ("\nsample_id,first,second,rig\n", "no rows"),
     ],
 )
 def test_bad_manifests_are_refused(text: str, word: str, tmp_path: Path, capsys: Capture) -> None:

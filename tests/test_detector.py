@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,8 +13,10 @@ import numpy as np
 import pytest
 
 from stereolive.detector import FINER_BELOW_SCALE, LivenessDetector
+from stereolive.errors import ModelError
 from stereolive.rig import Camera, Rig
 from stereolive.runtime import FloatArray, Network
+from stereolive.store import DEPTH_FILE, LIVENESS_FILE, MANIFEST_FILE, Model, released_model, sha256
 
 
 class Counting:
@@ -77,3 +82,14 @@ def test_a_network_that_takes_one_size_only_is_not_asked_for_another(
     detector.model = replace(detector.model, preprocessing=fixed)
     detector.analyse(living_pair.first, living_pair.second, living_pair.rig)
     assert counting.sides == [detector.model.crop_size]
+
+
+def test_networks_in_each_other_s_place_are_refused(tmp_path: Path) -> None:
+    model = Model.load(released_model())
+    for path, name in ((model.liveness_path, DEPTH_FILE), (model.depth_path, LIVENESS_FILE)):
+        shutil.copyfile(path, tmp_path / name)
+    data = json.loads((model.folder / MANIFEST_FILE).read_text())
+    data["sha256"] = {name: sha256(tmp_path / name) for name in (DEPTH_FILE, LIVENESS_FILE)}
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps(data))
+    with pytest.raises(ModelError, match=r"depth\.onnx: expected the inputs first, second, got maps, views"):
+        LivenessDetector(tmp_path, threads=1)

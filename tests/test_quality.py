@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -181,6 +182,25 @@ def test_a_model_s_manifest_may_carry_its_own_limits() -> None:
     manifest = {"glare": 0.4, "sequence": {"flicker": 0.1}, "drift": {"angle_deg": 0.3}}
     assert QualityThresholds.from_json(manifest).glare == 0.4
     assert limits_from_json(SequenceThresholds, manifest["sequence"], "quality.sequence").flicker == 0.1
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"glare": float("nan")}, "glare: expected a number, got nan"),
+        ({"glare": float("inf")}, "glare: expected a number"),
+        ({"glare": 10**400}, "glare: expected a number"),
+        ({"glare": [0.1, 0.2]}, "glare: expected a number"),
+        ({"nodded": [0.1, float("nan")]}, "nodded: expected 2 numbers"),
+        ({"nodded": 0.2}, "nodded: expected 2 numbers"),
+        ([], "quality: expected an object"),
+        (None, "quality: expected an object, got None"),
+    ],
+)
+def test_a_limit_that_would_turn_its_check_off_is_refused(data: Any, says: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        QualityThresholds.from_json(data)
+    assert says in str(caught.value) and len(str(caught.value)) < 200
 
 
 def test_every_code_is_explained_in_one_sentence() -> None:

@@ -302,6 +302,14 @@ BAD: list[tuple[str, list[str | int], Any, str]] = [
     ("one sensor before the other", ["translation_second_from_first_mm"], [0, 0, -40], "before the other"),
     ("NaN in the baseline", ["translation_second_from_first_mm", 0], float("nan"), "translation"),
     ("a baseline of two numbers", ["translation_second_from_first_mm"], [-40, 0], "translation"),
+    ("a baseline of words", ["translation_second_from_first_mm"], ["-40", "0", "0"], "expected numbers"),
+    ("a word among numbers", ["translation_second_from_first_mm", 0], "-40", "translation"),
+    ("a baseline of 400 digits", ["translation_second_from_first_mm", 0], -(10**400), "translation"),
+    ("a baseline of thousands of digits", ["translation_second_from_first_mm", 0], -(10**4000), "translation"),
+    ("a focal length of 400 digits", ["first", "matrix", 0, 0], 10**400, "first.matrix"),
+    ("a coefficient of 400 digits", ["first", "distortion", 0], 10**400, "first.distortion"),
+    ("a ragged distortion", ["first", "distortion"], [[0, 0], [0, 0, 0]], "first.distortion"),
+    ("a true focal length", ["first", "matrix"], True, "first.matrix"),
     ("a rotation as text", ["rotation_second_from_first"], "none", "rotation"),
 ]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stereolive.errors import InputError, MissingExtraError, ModelError
-from stereolive.runtime import RUNTIMES, Network
+from stereolive.runtime import MOST_THREADS, RUNTIMES, Network, processor_session
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,20 @@ def test_wrong_arguments(network: Path) -> None:
         Network(network, runtime="tensorrt")
     with pytest.raises(InputError, match="threads"):
         Network(network, threads=-1)
+    for threads in (MOST_THREADS + 1, 10**14):
+        with pytest.raises(InputError, match=f"threads: expected 0 to {MOST_THREADS}, got {threads}"):
+            Network(network, threads=threads)
+        with pytest.raises(InputError, match="threads"):
+            processor_session(str(network), threads)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_network_with_other_inputs_is_refused(network: Path, runtime: str) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    Network(network, 1, runtime, ("a", "b"))
+    with pytest.raises(ModelError, match="expected the inputs first, second, got a, b"):
+        Network(network, 1, runtime, ("first", "second"))
 
 
 def test_a_missing_runtime_says_what_to_install(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,19 @@ def test_saving_replaces_a_model_but_nothing_else(model: Model, tmp_path: Path) 
     with pytest.raises(ModelError, match="holds something else"):
         model.save(tmp_path / "mine")
     assert (tmp_path / "mine/letter.txt").read_text() == "dear"
+    (model.folder / "notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match=r"something else than a model \(notes.txt\)"):
+        model.save(model.folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="is a file"):
+        model.save(tmp_path / "file")
+
+
+def test_what_a_link_names_is_replaced_not_the_link(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "there")
+    (tmp_path / "link").symlink_to("there")
+    saved = model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and saved.folder == (tmp_path / "there").resolve()
 
 
 @pytest.mark.parametrize(
@@ -58,14 +71,32 @@ def test_saving_replaces_a_model_but_nothing_else(model: Model, tmp_path: Path) 
         ({"preprocessing": {"liveness_channels": []}}, "crop_size_px: expected"),
         ({"preprocessing": {"crop_size_px": 192}}, "liveness_channels: expected"),
         ({"preprocessing": {"crop_size_px": 192, "finer_reach_px": 0}}, "finer_reach_px: expected a number of pixels"),
+        ({"preprocessing": {"crop_size_px": 192, "finer_reach_px": 10**400}}, "finer_reach_px: expected a number of"),
+        ({"preprocessing": {"crop_size_px": 100}}, "crop_size_px: expected a multiple of 16 pixels from 32 to 2048"),
+        ({"threshold": 10**4000}, "threshold: expected"),
         ({"name": 7}, "name: is missing or of the wrong kind"),
+        ({"operating_points": 5}, "operating_points: expected a list of objects, got 5"),
+        ({"operating_points": None}, "operating_points: expected a list of objects, got None"),
+        ({"operating_points": [5]}, "operating_points: expected a list of objects"),
+        ({"quality": None}, "quality: expected an object, got None"),
+        ({"quality": []}, "quality: expected an object"),
+        ({"metrics": 1}, "metrics: expected an object"),
     ],
 )
 def test_a_wrong_manifest_is_refused_in_one_sentence(model: Model, changes: dict[str, object], says: str) -> None:
     _edit(model, **changes)
     with pytest.raises(ModelError) as caught:
         Model.load(model.folder)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert says in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_other_content_is_another_identity(model: Model) -> None:
+    before = Model.load(model.folder)
+    assert before.identity.startswith("test-model 1.2 ") and len(before.identity) == len("test-model 1.2 ") + 12
+    assert Model.load(model.folder).identity == before.identity
+    _edit(model, threshold=0.6)
+    after = Model.load(model.folder)
+    assert after.title == before.title and after.identity != before.identity
 
 
 @pytest.mark.parametrize("name", ["depth.onnx", "liveness.onnx"])
@@ -79,7 +110,7 @@ def test_altered_and_missing_networks_are_noticed(model: Model, name: str) -> No
         Model.load(model.folder)
 
 
-@pytest.mark.parametrize("text", [b"{", b"\xff", b"[]", b"[" * 100_000])
+@pytest.mark.parametrize("text", [b"{", b"\xff", b"[]", b"[" * 100_000, b'{"threshold": ' + b"1" * 5000 + b"}"])
 def test_a_broken_manifest(model: Model, text: bytes) -> None:
     (model.folder / "manifest.json").write_bytes(text)
     with pytest.raises(ModelError, match="is not"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +19,13 @@ def array_of_shape(
 ) -> FloatArray:
     """``value`` as finite float64 of exactly ``shape``; read-only, so that frozen objects stay frozen."""
     try:
-        array = np.array(value, np.float64)
+        given = np.asarray(value)
+        # NumPy would read words and True as numbers; whole numbers beyond 64 bits are objects to it.
+        array = np.array(given, np.float64) if given.dtype.kind in "iuf" else None
     except (TypeError, ValueError):
-        raise error(f"{name}: expected numbers of shape {tuple(shape)}, got {_short(value)}") from None
+        array = None
+    if array is None:
+        raise error(f"{name}: expected numbers of shape {tuple(shape)}, got {short(value)}")
     if array.shape != tuple(shape):
         raise error(f"{name}: expected shape {tuple(shape)}, got {array.shape}")
     if not np.isfinite(array).all():
@@ -54,10 +60,21 @@ def camera_matrix(value: ArrayLike, name: str, error: type[InputError] = InputEr
 def pixel_count(value: object, name: str, error: type[InputError] = InputError) -> int:
     """An image side of 16 to 16384 pixels."""
     if isinstance(value, bool) or not isinstance(value, int) or not 16 <= value <= 16384:
-        raise error(f"{name}: expected a whole number of pixels from 16 to 16384, got {_short(value)}")
+        raise error(f"{name}: expected a whole number of pixels from 16 to 16384, got {short(value)}")
     return value
 
 
-def _short(value: object) -> str:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether parsed JSON is a finite number that fits a float64."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def short(value: object) -> str:
+    """A wrong value as a sentence can show it, however long it is."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,6 +109,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from stereolive.images import read_image, write_depth, write_png
     from stereolive.rig import Rig
 
+    _check_outputs(arguments)
     estimated = str(arguments.rig) == "auto"
     rig = None if estimated else Rig.load(arguments.rig)
     with _decoders_silenced():
@@ -139,6 +140,25 @@ def _check(arguments: argparse.Namespace) -> int:
         for code in verdict.reasons:
             print(f"  {code}: {explain(code)}")
     return EXIT_BY_DECISION[verdict.decision]
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    inputs = {"the first image": arguments.first, "the second image": arguments.second, "the rig": arguments.rig}
+    given = {"--picture": arguments.picture, "--depth": arguments.depth}
+    outputs = {option: path for option, path in given.items() if path is not None}
+    for option, path in outputs.items():
+        for what, other in inputs.items():
+            if _are_same(path, other):
+                raise InputError(f"{option}: {path} is {what}, and would be overwritten; choose another name")
+    if len(outputs) == 2 and _are_same(*outputs.values()):
+        raise InputError("--picture and --depth: name two files")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, RuntimeError):  # one of them is not there, or a link to itself
+        return False
 
 
 def _add_score(commands: Any) -> None:
@@ -172,11 +192,15 @@ def _score(arguments: argparse.Namespace) -> int:
     )
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     problems = 0
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(manifest))
+    progress = Progress(*columns, console=Console(stderr=True))
+    task = progress.add_task("", total=len(manifest))
+    with ExitStack() as shown:
 
         def advance(row: ScoredRow | None) -> None:
             nonlocal problems
+            if not progress.live.is_started:
+                # Not before: what is wrong with the arguments is said in one line, without a bar.
+                shown.enter_context(progress)
             progress.advance(task)
             if row is not None and row.problem is not None:
                 problems += 1
@@ -346,6 +370,9 @@ def _add_train(commands: Any) -> None:
     command.add_argument("--out", type=Path, metavar="MODEL", help="the model folder, instead of the configuration's")
     command.add_argument("--seed", type=int, metavar="S", help="instead of the configuration's")
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="instead of the configuration's")
+    command.add_argument(
+        "--resume", action="store_true", help="begin no new run: refuse where there is none in MODEL.work to go on with"
+    )
     command.set_defaults(handler=_train)
 
 
@@ -359,7 +386,10 @@ def _train(arguments: argparse.Namespace) -> int:
     if "init" in given:
         given["init"] = _model_folder(given["init"])
     with _extra("Training", "train"):
-        print(train(load_config(arguments.config, **given)).folder)
+        config = load_config(arguments.config, **given)
+        if arguments.resume and not config.work.is_dir():
+            raise InputError(f"--resume: there is no run in {config.work}")
+        print(train(config).folder)
     return 0
 
 

@@ -50,6 +50,9 @@ crop has lost, and only then gains what it costs."""
 EYE_DISTANCE_MM = (48.0, 78.0)
 """Between adults' eyes (children from some six years on included); outside, the reason ``wrong_size`` is given."""
 
+DEPTH_INPUTS, LIVENESS_INPUTS = ("first", "second"), ("maps", "views")
+"""Names of the networks' inputs: one in the other's place is a file with a right hash, and still no use."""
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -86,8 +89,8 @@ class LivenessDetector:
         self.threshold = self.model.threshold if threshold is None else threshold
         self.limits = QualityThresholds.from_json(self.model.quality)
         self._finder = FaceFinder(threads)
-        self._depth = Network(self.model.depth_path, threads=threads, runtime=runtime)
-        self._liveness = Network(self.model.liveness_path, threads=threads, runtime=runtime)
+        self._depth = Network(self.model.depth_path, threads, runtime, DEPTH_INPUTS)
+        self._liveness = Network(self.model.liveness_path, threads, runtime, LIVENESS_INPUTS)
 
     def check(self, first: ImageArray, second: ImageArray, rig: Rig) -> Verdict:
         """The verdict on one pair: images (H, W) or (H, W, 3) BGR, uint8 or uint16, of the rig's sizes.

@@ -23,6 +23,8 @@ from stereolive.types import ImageArray
 
 MAX_PIXELS = 32_000_000
 MAX_FILE_BYTES = 256_000_000
+PART_SUFFIX = ".part"
+"""Of a file that is being written."""
 JPEG_START = b"\xff\xd8\xff"
 FORMATS = "PNG, JPEG, BMP, PGM or PPM"
 
@@ -136,7 +138,7 @@ def write_png(path: str | Path, image: ImageArray) -> None:
     encoded, data = cv2.imencode(".png", image)
     if not encoded:
         raise ImageError(f"image {path}: cannot be encoded")
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART_SUFFIX)
     try:
         part.write_bytes(data.tobytes())
         part.replace(path)

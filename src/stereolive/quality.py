@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stereolive import measures
+from stereolive import checks, measures
 from stereolive.depth import Shape, face_ellipse
 from stereolive.errors import ModelError
 from stereolive.faces import Sighting
@@ -150,7 +150,9 @@ class QualityThresholds:
     def from_json(cls, data: Mapping[str, Any]) -> QualityThresholds:
         """The limits of a model's manifest; those over time (``OVER_TIME``) are left to who watches. Raises
         ModelError."""
-        return limits_from_json(cls, {name: value for name, value in data.items() if name not in OVER_TIME}, "quality")
+        if isinstance(data, Mapping):
+            data = {name: value for name, value in data.items() if name not in OVER_TIME}
+        return limits_from_json(cls, data, "quality")
 
     def as_json(self) -> dict[str, Any]:
         """What a model's manifest holds under ``quality``."""
@@ -160,16 +162,21 @@ class QualityThresholds:
 def limits_from_json(kind: Callable[..., Limits], data: object, where: str) -> Limits:
     """A dataclass of limits from what a manifest holds of them; the rest keep their defaults. Raises ModelError."""
     if not isinstance(data, Mapping):
-        raise ModelError(f"{where}: expected an object, got {data!r}")
-    known = set(inspect.signature(kind).parameters)
-    unknown = sorted(set(data) - known)
+        raise ModelError(f"{where}: expected an object, got {checks.short(data)}")
+    known = inspect.signature(kind).parameters
+    unknown = sorted(set(data) - set(known))
     if unknown:
         raise ModelError(f"{where}: unknown threshold {unknown[0]!r}; known are {', '.join(sorted(known))}")
     given: dict[str, Any] = {}
     for name, value in data.items():
+        default = known[name].default
+        count = len(default) if isinstance(default, tuple) else None
         numbers = value if isinstance(value, list) else [value]
-        if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-            raise ModelError(f"{where}: {name}: expected a number, got {value!r}")
+        # A limit of NaN would never be exceeded: its check would be off, and nobody told.
+        right = all(checks.is_number(number) for number in numbers)
+        if not right or (len(value) if isinstance(value, list) else None) != count:
+            expected = "a number" if count is None else f"{count} numbers"
+            raise ModelError(f"{where}: {name}: expected {expected}, got {checks.short(value)}")
         given[name] = tuple(value) if isinstance(value, list) else value
     limits: Limits = kind(**given)
     return limits

@@ -56,7 +56,10 @@ class Camera:
         if away > 10:
             # Cropped pictures have it outside, but not that far; numbers beyond break the rectification.
             raise RigError(f"matrix: the principal point lies {away:.3g} pictures away from the middle")
-        count = np.size(self.distortion)
+        try:
+            count = np.size(self.distortion)
+        except ValueError:  # lists of unequal length
+            count = 0
         if count not in (4, 5, 8, 12, 14):
             raise RigError(f"distortion: expected 4, 5, 8, 12 or 14 coefficients, got {count}")
         object.__setattr__(self, "distortion", checks.array_of_shape(self.distortion, (count,), "distortion", RigError))
@@ -189,10 +192,10 @@ class Rig:
             return cls.from_json(json.loads(path.read_text("utf-8")))
         except OSError as error:
             raise RigError(f"rig {path}: cannot be read ({error.strerror or error})") from None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise RigError(f"rig {path}: is not JSON ({str(error)[:80]})") from None
         except RigError as error:
             raise RigError(f"rig {path}: {error}") from None
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
+            raise RigError(f"rig {path}: is not JSON ({str(error)[:80]})") from None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -207,8 +210,12 @@ class Rig:
         """Write the rig file whole or not at all."""
         path = Path(path)
         part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(self.as_json(), indent=1) + "\n", "utf-8")
-        part.replace(path)
+        try:
+            part.write_text(json.dumps(self.as_json(), indent=1) + "\n", "utf-8")
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     def depth_second_mm(self, depth_first_mm: NDArray[np.float32]) -> NDArray[np.float32]:
         """Depth on the first image's grid (H, W), moved to the second image's grid; 0 is no measurement.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,30 @@ from stereolive.errors import InputError, MissingExtraError, ModelError
 
 FloatArray = NDArray[np.float32]
 RUNTIMES = ("onnxruntime", "openvino")
+MOST_THREADS = 64
+"""Of one run. On crops of these sizes more than some ten gain nothing, and with hundreds a run takes minutes."""
 
 
 class Network:
     """One exported network; may be run by several threads at once.
 
-    ``threads``: how many one run may use, 0 for as many as there are cores. Raises ModelError where the file is no
-    network, MissingExtraError where OpenVINO is asked for and not installed.
+    ``threads``: how many one run may use, 0 for as many as there are cores. ``inputs``: the names that it must take, in
+    this order; none: any. Raises ModelError where the file is no such network, MissingExtraError where OpenVINO is
+    asked for and not installed.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0, runtime: str = "onnxruntime") -> None:
+    def __init__(
+        self, path: str | Path, threads: int = 0, runtime: str = "onnxruntime", inputs: Sequence[str] = ()
+    ) -> None:
         if runtime not in RUNTIMES:
             raise InputError(f"runtime: expected one of {', '.join(RUNTIMES)}, got {runtime!r}")
-        if threads < 0:
-            raise InputError(f"threads: expected 0 or more, got {threads}")
+        _check_threads(threads)
         backend = _OnnxRuntime if runtime == "onnxruntime" else _OpenVino
         self._backend: _OnnxRuntime | _OpenVino = backend(Path(path), threads)
+        if inputs and self._backend.names != list(inputs):
+            raise ModelError(
+                f"network {path}: expected the inputs {', '.join(inputs)}, got {', '.join(self._backend.names)}"
+            )
 
     def run(self, *inputs: FloatArray) -> list[FloatArray]:
         """The network's outputs, in its order, for its inputs in its order."""
@@ -43,6 +52,7 @@ def planes(image: NDArray[np.uint8]) -> FloatArray:
 
 def processor_session(model: str | bytes, threads: int) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the processor, of a model's path or content; for these networks and for the face finder's."""
+    _check_threads(threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -59,10 +69,10 @@ class _OnnxRuntime:
             self._session = processor_session(str(path), threads)
         except Exception as error:  # onnxruntime has no common base for its errors
             raise ModelError(f"network {path}: cannot be loaded ({_first_line(error)})") from None
-        self._names = [entry.name for entry in self._session.get_inputs()]
+        self.names = [entry.name for entry in self._session.get_inputs()]
 
     def run(self, inputs: list[FloatArray]) -> list[FloatArray]:
-        outputs: list[FloatArray] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        outputs: list[FloatArray] = self._session.run(None, dict(zip(self.names, inputs, strict=True)))
         return outputs
 
 
@@ -80,6 +90,7 @@ class _OpenVino:
             self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
         except Exception as error:
             raise ModelError(f"network {path}: cannot be loaded ({_first_line(error)})") from None
+        self.names = [entry.get_any_name() for entry in self._compiled.inputs]
         self._requests = threading.local()
 
     def run(self, inputs: list[FloatArray]) -> list[FloatArray]:
@@ -89,6 +100,11 @@ class _OpenVino:
             request = self._requests.request = self._compiled.create_infer_request()
         request.infer(inputs)
         return [np.array(request.get_output_tensor(i).data) for i in range(len(self._compiled.outputs))]
+
+
+def _check_threads(threads: int) -> None:
+    if not 0 <= threads <= MOST_THREADS:
+        raise InputError(f"threads: expected 0 to {MOST_THREADS}, got {threads}")
 
 
 def _first_line(error: Exception) -> str:

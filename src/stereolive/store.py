@@ -24,12 +24,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from stereolive import checks
 from stereolive.errors import ModelError
 
 MODEL_FORMAT = "stereolive-model/1"
 DEPTH_FILE, LIVENESS_FILE, MANIFEST_FILE = "depth.onnx", "liveness.onnx", "manifest.json"
 WEIGHTS_FILE = "weights.pt"
 MAX_MANIFEST_BYTES = 4_000_000
+SIDE_MULTIPLE = 16
+"""The depth network halves a crop's side four times."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,18 @@ class Model:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "unstated"
+    manifest_sha256: str = field(default="", compare=False)
+    """Of ``manifest.json`` as it was loaded, with the networks' hashes in it; empty for a model that was not."""
 
     @property
     def title(self) -> str:
-        """Name and version: what verdicts, score files and the audit log call it."""
+        """Name and version: what verdicts and the audit log call it."""
         return f"{self.name} {self.version}"
+
+    @property
+    def identity(self) -> str:
+        """The title and the beginning of the manifest's hash: another for any other content."""
+        return f"{self.title} {self.manifest_sha256[:12]}".rstrip()
 
     @property
     def depth_path(self) -> Path:
@@ -88,7 +98,7 @@ class Model:
         folder = Path(folder)
         if not folder.is_dir():
             raise ModelError(f"model {folder}: there is no such folder")
-        data = _read_manifest(folder)
+        data, manifest_sha256 = _read_manifest(folder)
         if data.get("format") != MODEL_FORMAT:
             raise ModelError(f"model {folder}: expected format {MODEL_FORMAT}, got {data.get('format')!r}")
         hashes = _value(folder, data, "sha256", dict)
@@ -100,29 +110,37 @@ class Model:
                     f"model {folder}: {name} was altered or is incomplete (its sha256 differs from the manifest's)"
                 )
         threshold = data.get("threshold")
-        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-            raise ModelError(f"model {folder}: threshold: expected a number from 0 to 1, got {threshold!r}")
+        if not checks.is_number(threshold) or not 0 <= threshold <= 1:
+            raise _unexpected(folder, "threshold", "a number from 0 to 1", threshold)
         preprocessing = _value(folder, data, "preprocessing", dict)
         size = preprocessing.get("crop_size_px")
-        if isinstance(size, bool) or not isinstance(size, int) or not 32 <= size <= 2048:
-            raise ModelError(f"model {folder}: crop_size_px: expected a whole number of pixels, got {size!r}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 32 <= size <= 2048 or size % SIDE_MULTIPLE:
+            raise _unexpected(folder, "crop_size_px", f"a multiple of {SIDE_MULTIPLE} pixels from 32 to 2048", size)
         reach = preprocessing.get("finer_reach_px")
-        if reach is not None and (isinstance(reach, bool) or not isinstance(reach, int | float) or not reach > 0):
-            raise ModelError(f"model {folder}: finer_reach_px: expected a number of pixels above 0, got {reach!r}")
+        if reach is not None and not (checks.is_number(reach) and reach > 0):
+            raise _unexpected(folder, "finer_reach_px", "a number of pixels above 0", reach)
         channels = preprocessing.get("liveness_channels")
         if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
-            raise ModelError(f"model {folder}: liveness_channels: expected a list of names, got {channels!r}")
+            raise _unexpected(folder, "liveness_channels", "a list of names", channels)
+        points = data.get("operating_points", [])
+        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+            raise _unexpected(folder, "operating_points", "a list of objects", points)
+        quality, metrics, training = (data.get(name, {}) for name in ("quality", "metrics", "training"))
+        for name, value in (("quality", quality), ("metrics", metrics), ("training", training)):
+            if not isinstance(value, dict):
+                raise _unexpected(folder, name, "an object", value)
         return cls(
             folder,
             _value(folder, data, "name", str),
             _value(folder, data, "version", str),
             preprocessing,
             float(threshold),
-            tuple(data.get("operating_points", ())),
-            data.get("quality", {}),
-            data.get("metrics", {}),
-            data.get("training", {}),
+            tuple(points),
+            quality,
+            metrics,
+            training,
             str(data.get("licence", "unstated")),
+            manifest_sha256,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -147,13 +165,11 @@ class Model:
     def save(self, folder: str | Path) -> Model:
         """Write the model to ``folder``, whole or not at all; what was there is replaced. Returns the model as it now
         is there."""
-        target = Path(folder)
-        if not re.fullmatch(r"[\w.+-]+", self.name):
-            raise ModelError(f"name: expected letters, digits, dots and dashes, got {self.name!r}")
+        # What a link names is written, not the link.
+        target = Path(folder).resolve()
         if not math.isfinite(self.threshold):
             raise ModelError(f"threshold: expected a number from 0 to 1, got {self.threshold!r}")
-        if target.exists() and not (target / MANIFEST_FILE).is_file() and any(target.iterdir()):
-            raise ModelError(f"model {target}: the folder holds something else than a model; choose another")
+        check_savable(self.name, target)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
@@ -174,6 +190,20 @@ class Model:
         return Model.load(target)
 
 
+def check_savable(name: str, folder: str | Path) -> None:
+    """What ``Model.save`` refuses, known before there is a model: a name that is none, and a place that holds something
+    else than a model, since all that is there is replaced. Raises ModelError."""
+    folder = Path(folder)
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise ModelError(f"name: expected letters, digits, dots and dashes, got {name!r}")
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"model {folder}: is a file; choose another name")
+    ours = {DEPTH_FILE, LIVENESS_FILE, WEIGHTS_FILE, MANIFEST_FILE}
+    other = sorted({path.name for path in folder.iterdir()} - ours) if folder.is_dir() else []
+    if other:
+        raise ModelError(f"model {folder}: the folder holds something else than a model ({other[0]}); choose another")
+
+
 def released_model() -> Path:
     """The folder of the model that comes with the package."""
     folder = Path(str(resources.files("stereolive"))) / "model"
@@ -188,19 +218,26 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """The manifest, and the hash of its bytes."""
     path = folder / MANIFEST_FILE
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ModelError(f"model {folder}: {MANIFEST_FILE} is larger than {MAX_MANIFEST_BYTES} bytes")
-        data = json.loads(path.read_text("utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"model {folder}: {MANIFEST_FILE} cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    try:
+        data = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
         raise ModelError(f"model {folder}: {MANIFEST_FILE} is not JSON ({str(error)[:80]})") from None
     if not isinstance(data, dict):
         raise ModelError(f"model {folder}: {MANIFEST_FILE} is not a JSON object")
-    return data
+    return data, hashlib.sha256(content).hexdigest()
+
+
+def _unexpected(folder: Path, name: str, expected: str, value: object) -> ModelError:
+    return ModelError(f"model {folder}: {name}: expected {expected}, got {checks.short(value)}")
 
 
 def _value(folder: Path, data: dict[str, Any], name: str, kind: type) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import resource
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from stereolive.calibrate.boards import Board, Points
 from stereolive.calibrate.guidance import is_new_view, is_steady, missing_views
-from stereolive.calibrate.printing import board_pdf
+from stereolive.calibrate.printing import board_pdf, write_board_pdf
 from stereolive.calibrate.rendering import NEAR_INFRARED_LOOK, Look, Pose, render_view
 from stereolive.errors import InputError
 from stereolive.rig import Camera
@@ -115,3 +117,20 @@ def test_guidance_knows_which_edge_is_farther_away() -> None:
     missing = missing_views(board, [(shot, shot)], CAMERA.size)
     assert not any("its left edge" in text for text in missing)
     assert any("its right edge" in text for text in missing)
+
+
+def test_a_full_disk_leaves_no_half_page(tmp_path: Path) -> None:
+    page, earlier = tmp_path / "board.pdf", tmp_path / "earlier.pdf"
+    write_board_pdf(earlier, Board.parse("circles"))
+    before = earlier.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        for path in (page, earlier):
+            with pytest.raises(InputError, match=rf"{path.name}: cannot be written"):
+                write_board_pdf(path, Board.parse("chessboard"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["earlier.pdf"] and earlier.read_bytes() == before
+    with pytest.raises(InputError, match="cannot be written"):
+        write_board_pdf(tmp_path, Board.parse("chessboard"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -157,6 +158,9 @@ def test_a_folder_of_crops(manifest: Manifest, tmp_path: Path) -> None:
     with (tmp_path / "crops/shard-00000/skipped.csv").open() as file:
         skipped = {entry["sample_id"]: entry["reason"] for entry in csv.DictReader(file)}
     assert skipped["p2"] == "no_face" and "3a.png" in skipped["p3"]
+    reasons = crops.skipped()
+    assert reasons["no_face"] == 1 and reasons.total() == 2
+    assert not any("3a.png" in reason for reason in reasons)
 
 
 def test_cut_again_only_where_something_changed(
@@ -175,6 +179,20 @@ def test_cut_again_only_where_something_changed(
     cut_crops(manifest, out, 1, Cutting(crop_px=80, stored_px=128))
     assert all(path.stat().st_mtime_ns != after[path.name] for path in out.glob("shard-*"))
     assert not list(out.glob(".*"))
+
+    # A rig that was calibrated again, under the same name.
+    rig = manifest.presentations[0].rig
+    assert rig is not None
+    calibration = json.loads(rig.read_text("utf-8"))
+    calibration["translation_second_from_first_mm"] = [1.5 * t for t in calibration["translation_second_from_first_mm"]]
+    rig.write_text(json.dumps(calibration), "utf-8")
+    module._rig.cache_clear()  # which a new run begins with
+    wider = cut_crops(manifest, out, 1, CUTTING)
+    assert wider.rows[0].focal_times_baseline == pytest.approx(1.5 * whole.rows[0].focal_times_baseline, rel=1e-6)
+
+    (out / "shard-00000" / "index.csv").write_text("nonsense\n1\n")
+    with pytest.raises(InputError, match="shard-00000: cannot be read; delete that folder"):
+        Crops(out)
 
 
 def test_several_processes_do_the_same(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,10 @@ def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_header(tmp_path: Path)
     assert len(Manifest.read(_written(tmp_path, "\ufeff" + HEAD + "a,1,2,r,,,\n"))) == 1
 
 
+def test_empty_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    assert len(Manifest.read(_written(tmp_path, "\ufeff\r\n  \n" + HEAD + "a,1,2,r,,,\n"))) == 1
+
+
 def test_parquet_is_the_same(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -75,7 +79,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_rows(path, [{"a": 1}], ["a"])
     with pytest.raises(ValueError):
         write_rows(path, [{"a": 2}, {"b": 3}], ["a"])
-    assert path.read_text() == "a\n1\n"
+    assert path.read_text() == "a\n1\n" and [entry.name for entry in tmp_path.iterdir()] == ["rows.csv"]
 
 
 def test_joined_manifests_keep_people_apart_who_are_called_the_same(tmp_path: Path) -> None:

@@ -112,6 +112,13 @@ def test_nobody_responds(write_scores: Write, presentations: Make) -> None:
     assert metrics["apnrr"]["rate"] == 1.0 and metrics["auc"] is None
 
 
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_rows_of_no_test_part_are_graded_with_a_warning(write_scores: Write, presentations: Make, part: str) -> None:
+    metrics = run(write_scores([row | {"split": part} for row in presentations()]))
+    assert metrics["data"]["graded"] == 400
+    assert any("No row belongs to the test part" in text for text in metrics["warnings"])
+
+
 def test_order_of_rows_does_not_matter(write_scores: Write, presentations: Make) -> None:
     rows = presentations()
     first = run(write_scores(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ def test_binomial_and_mcnemar_agree_with_scipy() -> None:
 def test_presentations_needed(claim: float, errors: int, needed: int) -> None:
     assert presentations_needed(claim, errors) == needed
     assert upper_bound(errors, needed) < claim <= upper_bound(errors, needed - 1)
+
+
+def test_the_smallest_claim_has_an_end() -> None:
+    assert presentations_needed(1e-9) == pytest.approx(-math.log(0.05) / 1e-9, rel=1e-5)
 
 
 def test_zero_of_150_proves_two_percent() -> None:

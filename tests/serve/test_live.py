@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -21,7 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from stereolive.errors import InputError
+from stereolive.serve import keys
 from stereolive.serve.client import Client, ServiceError
+from stereolive.serve.command import add_commands
+from stereolive.serve.storage import Storage, now_ms
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "service.md"
 
@@ -56,6 +60,62 @@ def test_commands(run_command: Callable[..., Any], tmp_path: Path) -> None:
     assert kinds == ["key_created", "key_revoked"]
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "0.5", "nan", "inf", "1e300"])
+def test_a_key_of_less_than_a_day_is_refused(days: str, tmp_path: Path) -> None:
+    database = tmp_path / "s.db"
+    with pytest.raises(InputError, match="--days: expected 1 to"):
+        _handle("keys", "create", "--database", str(database), "--name", "x", "--scope", "check", f"--days={days}")
+    assert not database.exists()
+
+
+def test_an_expired_key_is_listed_as_expired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = Storage(str(tmp_path / "s.db"))
+    keys.create(storage, "over", ["check"], expires_ms=now_ms() - 1)
+    keys.create(storage, "later", ["check"], expires_ms=now_ms() + 1_000_000)
+    keys.create(storage, "for good", ["check"])
+    ended = keys.create(storage, "ended", ["check"], expires_ms=now_ms() - 1)
+    keys.revoke(storage, ended.id)
+    storage.close()
+    _handle("keys", "list", "--database", str(tmp_path / "s.db"))
+    listed = {line.split("  ")[-1].strip(): line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert listed == {"over": "expired", "later": "active", "for good": "active", "ended": "revoked"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "keys list",
+        "keys revoke 0123456789ab",
+        "audit verify",
+        "audit head",
+        "audit show",
+        "audit images chk_1 --retention-key key",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "sqlite:///"])
+def test_a_missing_database_is_refused_and_not_made(words: str, prefix: str, tmp_path: Path) -> None:
+    database = tmp_path / "deep" / "nope.db"
+    with pytest.raises(InputError, match=r"nope\.db: there is no such file"):
+        _handle(*words.split(), "--database", f"{prefix}{database}")
+    assert not database.parent.exists()
+
+
+@pytest.mark.parametrize("port", ["999999", "65536", "-1", "http"])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _handle("serve", f"--port={port}")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == "" and "expected a port from 0 to 65535" in err
+
+
+def _handle(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(words)
+    status: int = arguments.handler(arguments)
+    return status
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -71,16 +131,9 @@ def test_commands(run_command: Callable[..., Any], tmp_path: Path) -> None:
 def test_a_wrong_start_is_refused_in_one_sentence(
     options: list[str], message: str, tmp_path: Path, model_folders
 ) -> None:
-    import argparse
-
-    from stereolive.serve.command import add_commands
-
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers(required=True))
     base = ["serve", "--database", str(tmp_path / "s.db"), "--model", str(model_folders["bona_fide"])]
-    arguments = parser.parse_args([*base, *options])
     with pytest.raises(InputError, match=message):
-        arguments.handler(arguments)
+        _handle(*base, *options)
 
 
 def test_the_client(live, folder: Path, pair_number) -> None:
@@ -144,10 +197,6 @@ def test_the_documented_curl_lines_of_the_calibration(live, folder: Path, script
 
 
 def test_the_documented_commands_and_python_exist(live, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import argparse
-
-    from stereolive.serve.command import add_commands
-
     parser = argparse.ArgumentParser(prog="stereolive")
     add_commands(parser.add_subparsers(required=True))
     lines = re.findall(r"(?m)^stereolive .*$", DOCUMENT.read_text("utf-8"))
@@ -156,7 +205,10 @@ def test_the_documented_commands_and_python_exist(live, folder: Path, monkeypatc
         parser.parse_args(line.split()[1:])
     monkeypatch.chdir(folder)
     (script,) = _documented("python")
-    exec(script.replace("http://127.0.0.1:8000", live.address), {"key": live.key})
+    exec(
+        script.replace("http://127.0.0.1:8000", live.address),
+        {"key": live.key, "grab": lambda: ("first.png", "second.png")},
+    )
 
 
 def test_problem_codes_are_documented() -> None:

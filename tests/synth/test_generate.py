@@ -116,9 +116,45 @@ def test_a_folder_is_not_continued_with_other_settings(folder: Path) -> None:
         generate(folder, 6, Settings(seed=8))
 
 
-def test_an_unknown_head_source_is_said(tmp_path: Path) -> None:
+def test_heads_that_there_are_not_are_said_and_the_folder_is_left_free(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(StereoliveError, match="No head source named nobody"):
-        generate(tmp_path, 1, Settings(seed=1, sources=("nobody",)))
+        generate(tmp_path / "out", 1, Settings(seed=1, sources=("nobody",)))
+    with pytest.raises(StereoliveError, match="The folder with heads does not exist: nodir"):
+        generate(tmp_path / "out", 1, Settings(seed=1, heads="nodir"))
+    (tmp_path / "heads").mkdir()
+    (tmp_path / "heads" / "bad.npz").write_bytes(b"PK\3\4 no archive")
+    with pytest.raises(StereoliveError, match="cannot be read"):
+        generate(tmp_path / "out", 1, Settings(seed=1, heads=str(tmp_path)))
+    assert not list((tmp_path / "out").iterdir())
+    # What the heads' libraries print as they are loaded is kept away from the manifest's path.
+    assert capfd.readouterr().out == ""
+
+
+def test_a_seed_below_zero_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StereoliveError, match="seed: expected 0 or more, got -1"):
+        generate(tmp_path / "out", 1, Settings(seed=-1))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[1]", b"5", b"null", b'{"a": 1}', b"\xff\xfe", b'{"sample_id": "x", "first": "", "second": "", "rig": ""}',
+     b'{"sample_id": 1, "first": "", "second": "", "rig": ""}'],
+)  # fmt: skip
+def test_a_damaged_journal_is_said_with_its_line(line: bytes, tmp_path: Path) -> None:
+    good = b'{"sample_id": "000000", "first": "1", "second": "2", "rig": "r"}\n'
+    (tmp_path / "samples.jsonl").write_bytes(good + b'{"sample_id": "0000\n' + line + b"\n")
+    with pytest.raises(StereoliveError, match=r"samples\.jsonl, line 3: is damaged"):
+        generate(tmp_path, 1, SETTINGS)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_damaged_settings_are_said(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "synth.json").write_bytes(content)
+    with pytest.raises(StereoliveError, match=r"synth\.json is damaged; choose another folder"):
+        generate(tmp_path, 1, SETTINGS)
 
 
 @pytest.mark.parametrize(

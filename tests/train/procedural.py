@@ -96,6 +96,7 @@ def write_crops(folder: Path, count: int, seed: int = 0, crop_px: int = 96, stor
             }
         )
     write_rows(shard / "index.csv", rows, [*CROP_COLUMNS, "instrument_id"])
+    write_rows(shard / "skipped.csv", [], ["sample_id", "reason"])
     described = {"format": CROPS_FORMAT, "crop_px": crop_px, "stored_px": stored_px, "shards": [shard.name]}
     (folder / "crops.json").write_text(json.dumps(described))
     return folder

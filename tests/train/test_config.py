@@ -42,6 +42,21 @@ def test_reads_nested_values(tmp_path: Path) -> None:
         ("depth: 3", "depth should hold keys and values"),
         ("device: tpu", "device: expected auto, cpu or cuda"),
         ("precision: float16", "precision: expected float32 or bfloat16, got 'float16'"),
+        ("steps: 1", "there is no steps"),
+        ("depth: {steps: -1}", "depth.steps: expected 0 to 1e+08, got -1"),
+        ("depth: {batch: 0}", "depth.batch: expected 1"),
+        ("depth: {width: 10}", "depth.width: expected a multiple of 16 from 16 on, got 10"),
+        ("depth: {window_px: 100}", "depth.window_px: expected a multiple of 16"),
+        ("liveness: {learning_rate: .nan}", "liveness.learning_rate: expected 0 to 1, got nan"),
+        ("liveness: {average_decay: 5.0}", "liveness.average_decay: expected 0 to 1"),
+        ("liveness: {variants: 0}", "liveness.variants: expected 1"),
+        ("liveness: {channels: [nope]}", "liveness.channels: there is no nope"),
+        ("joint: {depth_weight: -1}", "joint.depth_weight: expected"),
+        ("workers: 0", "workers: expected 1"),
+        ("threads: -1", "threads: expected 0"),
+        ("seed: -1", "seed: expected 0"),
+        ("checkpoint_minutes: .nan", "checkpoint_minutes: expected 0 to 1440, got nan"),
+        ("seed: 2026-13-45", "cannot be read"),
         ("- 1", "it should hold keys and values"),
         ("a: [", "cannot be read"),
     ],
@@ -50,6 +65,12 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, text: str, says
     with pytest.raises(InputError) as caught:
         load_config(_written(tmp_path, text), **({} if text.startswith("- ") else {"manifest": "m", "out": "o"}))
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("out", [".", "/", "a/.."])
+def test_a_model_needs_a_name(out: str) -> None:
+    with pytest.raises(InputError, match="out: expected the name of a folder"):
+        load_config(None, manifest="m.csv", out=out)
 
 
 def test_what_is_needed_is_named() -> None:

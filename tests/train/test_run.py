@@ -137,6 +137,15 @@ train_depth(Crops({crops!r}), list(range(8)), [8], config, where, log)
 """
 
 
+@pytest.mark.parametrize("content", [b"", b"x" * 100, bytes(5000)])
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(crops: Crops, tmp_path: Path, content: bytes) -> None:
+    config = _config(tmp_path / "m", 2)
+    where, log = _prepared(config)
+    (config.work / "depth.checkpoint").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read; delete it"):
+        train_depth(crops, [0, 1], [2], config, where, log)
+
+
 def test_killed_at_any_moment_the_checkpoint_is_whole(crop_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "m"
     script = _CHILD.format(here=str(Path(__file__).parent), out=str(out), crops=str(crop_folder))
@@ -412,6 +421,15 @@ def test_too_narrow_data_are_refused_before_anything_is_trained(crop_folder: Pat
     with pytest.raises(InputError, match="two illuminations"):
         train_on_crops(Crops(folder), config, where, log)
     assert not list(config.work.glob("*.checkpoint"))
+
+
+def test_what_cannot_be_saved_is_refused_before_anything_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for changes, says in (({"out": tmp_path / "file"}, "is a file"), ({"name": "a b"}, "name: expected letters")):
+        config = _config(tmp_path / "m", 0, **changes)
+        with pytest.raises(ModelError, match=says):
+            train(config)
+        assert not config.work.exists()
 
 
 def test_every_sample_comes_once_before_any_comes_again() -> None:

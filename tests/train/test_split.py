@@ -8,7 +8,7 @@ import pytest
 from stereolive.data.crops import CropRow, Crops
 from stereolive.data.manifest import FURTHER_MANIFEST, Manifest, Presentation, joined
 from stereolive.errors import InputError
-from stereolive.train.split import check_coverage, coverage_table, split, without_test
+from stereolive.train.split import check_apart, check_coverage, coverage_table, split, without_test
 
 
 def _with(row: CropRow, **changes: object) -> CropRow:
@@ -25,6 +25,7 @@ def test_enough_is_enough(crops: Crops) -> None:
         ({"illumination": "indoor"}, "at least two illuminations, got indoor"),
         ({"illumination": ""}, "at least two illuminations, got none"),
         ({"material": "paper"}, "at least two materials, got paper"),
+        ({"material": " Paper"}, "at least two materials, got paper"),
         ({"label": "attack"}, "there is no bona_fide"),
         ({"label": "bona_fide"}, "there is no attack"),
         ({"label": ""}, "48 of 48 presentations have none"),
@@ -88,6 +89,47 @@ def test_a_subject_on_both_sides_is_refused(crops: Crops) -> None:
         split(rows, 0.15, 0)
 
 
+def test_an_instrument_on_both_sides_is_refused(crops: Crops) -> None:
+    rows = [
+        _with(row, further={"split": "train" if int(row.subject_id[1:]) < 5 else "validation", "instrument_id": "i"})
+        for row in crops.rows
+    ]
+    with pytest.raises(InputError, match="instrument_id 'i' on both sides"):
+        split(rows, 0.15, 0)
+
+
+def test_one_light_on_the_learning_side_is_refused(crops: Crops) -> None:
+    rows = [
+        _with(
+            row,
+            further={"split": "train" if int(row.subject_id[1:]) < 5 else "validation"},
+            illumination="indoor" if int(row.subject_id[1:]) < 5 else "dim",
+        )
+        for row in crops.rows
+    ]
+    check_coverage(rows)
+    with pytest.raises(InputError, match="at least two illuminations, got indoor"):
+        split(rows, 0.15, 0)
+
+
+@pytest.mark.parametrize("column", ["subject_id", "instrument_id"])
+def test_what_a_test_split_shares_is_refused_before_anything_is_cut(tmp_path: Path, column: str) -> None:
+    def row(number: int, side: str, name: str) -> Presentation:
+        subject, instrument = (name, "") if column == "subject_id" else (f"s{number}", name)
+        return Presentation(
+            f"p{number}",
+            *(tmp_path / part for part in ("first", "second", "rig")),
+            label="attack",
+            subject_id=subject,
+            further={"split": side, "instrument_id": instrument},
+        )
+
+    apart = [row(0, "train", "a"), row(1, "val", "b"), row(2, "dev", "b"), row(3, "test", "c"), row(4, "test", "")]
+    check_apart(Manifest(tmp_path / "m.csv", tuple(apart)))
+    with pytest.raises(InputError, match=f"{column} 'a' is in the splits train and test"):
+        check_apart(Manifest(tmp_path / "m.csv", (*apart, row(5, "test", "a"))))
+
+
 def test_subjects_are_needed(crops: Crops) -> None:
     with pytest.raises(InputError, match="subject_id"):
         split([_with(row, subject_id="") for row in crops.rows], 0.15, 0)
@@ -96,7 +138,7 @@ def test_subjects_are_needed(crops: Crops) -> None:
 @pytest.mark.parametrize("own_split", [False, True])
 def test_a_further_manifest_is_only_learned_from(crops: Crops, own_split: bool) -> None:
     own = [
-        _with(row, further={"split": ("train", "train", "validation", "validation")[index % 4]} if own_split else {})
+        _with(row, further={"split": ("train", "validation")[index // 8 % 2]} if own_split else {})
         for index, row in enumerate(crops.rows)
     ]
     if own_split:

@@ -14,6 +14,7 @@ import pytest
 
 from stereolive.cli import main
 from stereolive.data.manifest import Manifest, Presentation
+from stereolive.errors import InputError
 from stereolive.images import as_8bit, as_bgr, decode_image, read_image, write_png
 from stereolive.rig import Rig
 from stereolive.types import ImageArray
@@ -94,6 +95,7 @@ def test_one_pair_with_an_estimated_rig_has_no_millimetres(living: Presentation,
         (["{pairs}", "--rig", "none.json"], "none.json"),
         (["{pairs}", "--rig", "{rig}", "--record", "data"], "consent"),
         (["{pairs}", "--rig", "{rig}", "--consent", "yes"], "belong to --record"),
+        (["{pairs}", "--rig", "{rig}", "--material", "silicone"], "belong to --record"),
         (["{pairs}", "--rig", "{rig}", "--responses", "0"], "at least one"),
     ],
 )
@@ -104,6 +106,17 @@ def test_bad_usage_is_one_sentence(
     assert main(["watch", *given, "--headless"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and word in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["99999999", "65536", "-1", "http"])
+def test_a_port_that_is_none_is_refused_before_anything_else(port: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", "nowhere", "--rig", "auto", f"--page={port}"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == ""
+    assert f"expected a port from 0 to 65535, got '{port}'" in err and err.count("\n") == 1
+    with pytest.raises(InputError, match="port 65536 cannot be used"):
+        Page(65536)
 
 
 def test_the_page_shows_the_live_picture_to_this_machine_only() -> None:

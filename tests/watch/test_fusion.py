@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from stereolive.rig import Camera, Rig
 from stereolive.sources import FramePair
 from stereolive.types import ImageArray, Verdict
 from stereolive.watch.fusion import Fusion, FusionRules, Outcome
-from stereolive.watch.recording import Recorder
+from stereolive.watch.recording import EARLIER_COLUMNS, Recorder
 from stereolive.watch.sequence import SequenceWatch
 from stereolive.watch.watcher import Watcher
 
@@ -165,3 +166,85 @@ def test_a_third_sensor_s_depth_is_recorded(rig: Rig, tmp_path: Path) -> None:
     recorder.add(taken, verdict(0.9))
     (entry,) = Manifest.read(recorder.manifest)
     assert entry.depth is not None and np.allclose(read_depth(entry.depth), 512.3)
+
+
+def test_an_attack_has_a_material_and_an_instrument(rig: Rig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--material"):
+        Recorder(tmp_path, rig, consent="form 1", subject_id="p01", label="bona_fide", material="silicone")
+    attack = {"label": "attack", "pai_species": "mask_silicone", "material": "silicone", "instrument_id": "m01"}
+    recorder = Recorder(tmp_path, rig, consent="form 1", subject_id="p01", **attack)
+    recorder.add(pair(0, picture(0), picture(1)), verdict(0.1))
+    (entry,) = Manifest.read(recorder.manifest)
+    assert (entry.material, entry.further["instrument_id"]) == ("silicone", "m01")
+
+
+def test_a_recording_without_instruments_goes_on_as_it_was(rig: Rig, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(",".join(EARLIER_COLUMNS) + "\r\n", "utf-8", newline="")
+    attack = {"label": "attack", "pai_species": "print_flat", "material": "paper_carbon"}
+    recorder = Recorder(tmp_path, rig, consent="form 1", subject_id="p01", **attack)
+    recorder.add(pair(0, picture(0), picture(1)), verdict(0.1))
+    before = manifest.read_bytes()
+    assert before.startswith(",".join(EARLIER_COLUMNS).encode() + b"\r\n")
+    (entry,) = Manifest.read(manifest)
+    assert entry.material == "paper_carbon" and entry.subject_id == "p01"
+    with pytest.raises(InputError, match="without the column instrument_id"):
+        Recorder(tmp_path, rig, consent="form 1", subject_id="p01", instrument_id="p01", **attack)
+    assert manifest.read_bytes() == before
+
+
+def test_a_row_that_a_kill_cut_off_is_dropped_and_no_other(rig: Rig, tmp_path: Path) -> None:
+    """At every byte that the last row, or the header, may end at."""
+
+    def recorder() -> Recorder:
+        return Recorder(tmp_path, rig, consent="Zettel \u201e7\u201c,\nunterschrieben", subject_id="p01")
+
+    first = recorder()
+    header = first.manifest.read_bytes()
+    first.add(pair(0, picture(0), picture(1)), verdict(0.9, "views_match"))
+    kept = first.manifest.read_bytes()
+    first.add(pair(1, picture(2), picture(3)), verdict(0.9, "views_match"))
+    whole = first.manifest.read_bytes()
+    for end in range(len(whole) + 1):
+        first.manifest.write_bytes(whole[:end])
+        recorder()
+        complete = [text for text in (header, kept, whole) if end >= len(text) - 1]  # all but the line's last byte
+        assert first.manifest.read_bytes() == (complete or [header])[-1], end
+    first.manifest.write_bytes(whole[:-9])
+    recorder().add(pair(2, picture(4), picture(5)), verdict(0.9))
+    assert len(Manifest.read(first.manifest)) == 2
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"something else", "other columns"),
+        (lambda data: data.replace(b"form 1,", b"form 1"), "row 1: has another number of cells"),
+        (lambda data: data.replace(b"form 1", b"f\xf6rm 1"), "UTF-8"),
+    ],
+)
+def test_a_manifest_that_cannot_go_on_is_left_as_it_is(rig: Rig, tmp_path: Path, damage, message: str) -> None:
+    recorder = Recorder(tmp_path, rig, consent="form 1", subject_id="p01")
+    recorder.add(pair(0, picture(0), picture(1)), verdict(0.9))
+    damaged = damage(recorder.manifest.read_bytes())
+    recorder.manifest.write_bytes(damaged)
+    with pytest.raises(InputError, match=message):
+        Recorder(tmp_path, rig, consent="form 1", subject_id="p01")
+    assert recorder.manifest.read_bytes() == damaged
+
+
+def test_a_full_disk_leaves_no_part_of_a_row(rig: Rig, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, rig, consent="long " * 20_000, subject_id="p01")  # longer than its pictures
+    recorder.add(pair(0, picture(0), picture(1)), verdict(0.9))
+    before = recorder.manifest.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            recorder.add(pair(1, picture(2), picture(3)), verdict(0.9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert recorder.manifest.read_bytes() == before
+    recorder.add(pair(2, picture(4), picture(5)), verdict(0.9))
+    assert len(Manifest.read(recorder.manifest)) == 2

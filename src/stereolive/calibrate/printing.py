@@ -57,12 +57,26 @@ def board_pdf(board: Board, paper: str = "a4") -> bytes:
 
 
 def write_board_pdf(path: str | Path, board: Board, paper: str = "a4") -> None:
-    """Write the page. Raises InputError."""
+    """Write the page whole or not at all. Raises InputError."""
     data = board_pdf(board, paper)
+    path = Path(path)
     try:
-        Path(path).write_bytes(data)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)  # a pipe or a printer takes it as it comes
+        else:
+            _replace(path.resolve(), data)
     except OSError as error:
         raise InputError(f"board {path}: cannot be written ({error.strerror or error})") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _disc(x: float, y: float, r: float) -> str:

@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
@@ -107,15 +108,24 @@ class Crops:
         self.folder = Path(folder)
         try:
             described = json.loads((self.folder / "crops.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            self.cutting = Cutting(described["crop_px"], described["stored_px"])
+            self.shard_names = list(described["shards"])
+        except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"crops {self.folder}: is no folder of crops") from None
-        self.cutting = Cutting(described["crop_px"], described["stored_px"])
         self.rows: list[CropRow] = []
-        for shard in described["shards"]:
+        for shard in self.shard_names:
             self.rows.extend(_read_index(self.folder / shard / "index.csv"))
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def skipped(self) -> Counter[str]:
+        """Why presentations have no crop, and how many for each reason; those of one file each together."""
+        reasons: Counter[str] = Counter()
+        for shard in self.shard_names:
+            with (self.folder / shard / "skipped.csv").open(encoding="utf-8", newline="") as file:
+                reasons.update(_kind_of_reason(row["reason"]) for row in csv.DictReader(file))
+        return reasons
 
     @cached_property
     def shards(self) -> dict[str, list[int]]:
@@ -341,22 +351,42 @@ def _as_row(
 def _read_index(path: Path) -> list[CropRow]:
     numbers = {"scale", "shift_px", "focal_px", "focal_times_baseline", "roll_deg", "known_share"}
     rows = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            own: dict[str, Any] = {
-                name: float(row[name]) if name in numbers else int(row[name]) if name == "row" else row[name]
-                for name in CROP_COLUMNS
-            }
-            rows.append(CropRow(**own, further={name: row[name] for name in row if name not in CROP_COLUMNS}))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                own: dict[str, Any] = {
+                    name: float(row[name]) if name in numbers else int(row[name]) if name == "row" else row[name]
+                    for name in CROP_COLUMNS
+                }
+                rows.append(CropRow(**own, further={name: row[name] for name in row if name not in CROP_COLUMNS}))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"crops {path.parent}: cannot be read; delete that folder to cut them again") from None
     return rows
 
 
 def _signature(chunk: Sequence[Presentation], cutting: Cutting) -> str:
-    """Changes whenever the crops would: with the rows, and with how they are cut."""
-    text = json.dumps(
-        [CROPS_FORMAT, asdict(cutting), [[str(value) for value in asdict(entry).values()] for entry in chunk]]
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Changes whenever the crops would: with the rows, with the files that they name, and with how they are cut."""
+    rows = [
+        [str(value) for value in asdict(entry).values()]
+        + [_stamp(path) for path in (entry.first, entry.second, entry.depth, entry.surface, entry.rig)]
+        for entry in chunk
+    ]
+    return hashlib.sha256(json.dumps([CROPS_FORMAT, asdict(cutting), rows]).encode()).hexdigest()
+
+
+def _stamp(path: Path | None) -> str:
+    """A file's size and time of change: to read all images again would take as long as cutting them."""
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        found = None
+    return "" if found is None else f"{found.st_size}/{found.st_mtime_ns}"
+
+
+def _kind_of_reason(reason: str) -> str:
+    """``no_face``, or the sentence without the file that it names."""
+    what, _, rest = reason.partition(": ")
+    return f"{what.split()[0]} {rest}" if rest else what
 
 
 def _read_signature(folder: Path) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile
 from pathlib import Path
 from typing import Literal, cast
 
@@ -117,11 +118,15 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, object]], columns: 
     """Write rows as CSV, whole or not at all; what a row lacks is left empty."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", extrasaction="raise", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="raise", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentation:
@@ -156,7 +161,7 @@ def _presentation(path: Path, number: int, row: Mapping[str, str]) -> Presentati
 def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(dropwhile(lambda line: not line.strip(), file), strict=True)
             _check_columns(path, reader.fieldnames or ())
             for number, row in enumerate(reader, start=1):
                 if None in row or None in row.values():

@@ -13,6 +13,8 @@ from statistics import NormalDist
 from stereolive.errors import InputError
 
 CONFIDENCE = 0.95
+SMALLEST_CLAIM = 1e-9
+"""A smaller one takes more presentations than anybody makes, and than floating point tells apart."""
 
 
 @lru_cache(maxsize=65536)
@@ -39,10 +41,12 @@ def presentations_needed(claim: float, errors: int = 0, confidence: float = CONF
     """The fewest presentations of which ``errors`` may err and a rate below ``claim`` is still proved (one-sided).
 
     With no error it is the smallest n with (1 - claim)^n < 1 - confidence: 42 for 7 %, 99 for 3 %, 299 for 1 %, 2995
-    for 0.1 %.
+    for 0.1 %. Raises InputError for a claim below ``SMALLEST_CLAIM``.
     """
     if not 0 < claim < 1:
         raise InputError(f"claim: expected a rate between 0 and 1, got {claim:g}")
+    if claim < SMALLEST_CLAIM:
+        raise InputError(f"claim: {claim:g} is too small to plan for; the smallest is {SMALLEST_CLAIM:g}")
     if errors < 0:
         raise InputError(f"errors: expected 0 or more, got {errors}")
     tail = 1 - _checked_confidence(confidence)

@@ -143,6 +143,8 @@ def load_protocol(path: str | Path) -> Protocol:
         return _from_rules(path, _parse(path, text))
     except ManifestError as error:
         raise ManifestError(f"protocol {path}: {error}") from None
+    except RecursionError:
+        raise ManifestError(f"protocol {path}: is nested too deeply") from None
 
 
 def _from_csv(path: Path, text: str) -> Protocol:
@@ -166,15 +168,16 @@ def _parse(path: Path, text: str) -> object:
     if path.suffix.lower() == ".json":
         try:
             return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"is not JSON ({error})") from None
+        except ValueError as error:
+            raise ManifestError(f"is not JSON ({' '.join(str(error).split())[:100]})") from None
     try:
         import yaml
     except ImportError:
         raise MissingExtraError("reading a YAML protocol (CSV and JSON need nothing)", "report") from None
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    # Dates and numbers that are none (2026-13-45) fail with errors of the types that they would have become.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         raise ManifestError(f"is not YAML ({' '.join(str(error).split())[:100]})") from None
 
 

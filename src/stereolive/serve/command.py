@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stereolive.errors import InputError, MissingExtraError
+from stereolive.watch.ports import port
 
 if TYPE_CHECKING:
     from stereolive.serve.storage import Storage
 
 PAGE_SCOPES = ["check", "sessions", "details", "calibrate"]
+LONGEST_DAYS = 36_500
 
 
 def add_commands(subparsers: Any) -> None:
@@ -42,7 +44,7 @@ def _add_serve(subparsers: Any) -> None:
     parser.set_defaults(handler=_serve)
     _add_database(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=port, default=8000)
     parser.add_argument("--model", type=Path, help="model folder (default: the released one)")
     parser.add_argument("--runtime", choices=("onnxruntime", "openvino"), default="onnxruntime")
     parser.add_argument(
@@ -97,7 +99,7 @@ def _add_keys(subparsers: Any) -> None:
         help="check, sessions, details, calibrate, metrics or audit; may be repeated",
     )
     create.add_argument("--rate", type=int, help="requests a minute")
-    create.add_argument("--days", type=float, help="life of the key (default: until revoked)")
+    create.add_argument("--days", type=float, help="life of the key, 1 or more (default: until revoked)")
     listing = actions.add_parser("list", help="list the keys, without their secrets")
     listing.set_defaults(handler=_keys_list)
     _add_database(listing)
@@ -231,12 +233,13 @@ def _rigs(given: list[str]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _storage(arguments: argparse.Namespace) -> Iterator[Storage]:
+def _storage(arguments: argparse.Namespace, *, make: bool = False) -> Iterator[Storage]:
+    """The database; one that is not there is made only where ``make`` says so."""
     try:
         from stereolive.serve import settings, storage
     except ImportError as error:
         raise _missing(error) from None
-    opened = storage.Storage(arguments.database or settings.default_database())
+    opened = storage.Storage(arguments.database or settings.default_database(), make=make)
     try:
         yield opened
     finally:
@@ -244,11 +247,13 @@ def _storage(arguments: argparse.Namespace) -> Iterator[Storage]:
 
 
 def _keys_create(arguments: argparse.Namespace) -> int:
-    with _storage(arguments) as storage:
+    if arguments.days is not None and not 1 <= arguments.days <= LONGEST_DAYS:
+        raise InputError(f"--days: expected 1 to {LONGEST_DAYS}, got {arguments.days:g}")
+    with _storage(arguments, make=True) as storage:
         from stereolive.serve import keys
         from stereolive.serve.storage import now_ms
 
-        expires_ms = now_ms() + int(arguments.days * 86_400_000) if arguments.days else None
+        expires_ms = None if arguments.days is None else now_ms() + int(arguments.days * 86_400_000)
         new = keys.create(
             storage, arguments.name, arguments.scope, requests_per_minute=arguments.rate, expires_ms=expires_ms
         )
@@ -259,13 +264,16 @@ def _keys_create(arguments: argparse.Namespace) -> int:
 def _keys_list(arguments: argparse.Namespace) -> int:
     with _storage(arguments) as storage:
         from stereolive.serve import keys
+        from stereolive.serve.storage import now_ms
 
         listed = keys.listed(storage)
+        now = now_ms()
     for key in listed:
         if arguments.json:
             print(json.dumps(key))
             continue
-        state = "revoked" if key["revoked_ms"] else "active"
+        ended = key["expires_ms"] is not None and key["expires_ms"] <= now
+        state = "revoked" if key["revoked_ms"] else "expired" if ended else "active"
         made = time.strftime("%Y-%m-%d", time.gmtime(key["created_ms"] / 1000))
         print(f"{key['id']}  {state:<8}{made}  {key['scopes']:<24}  {key['name']}")
     return 0

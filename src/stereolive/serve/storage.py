@@ -117,11 +117,12 @@ def now_ms() -> int:
 class Storage:
     """One database.
 
-    ``where`` is a path or URL; the tables are made or brought up to date. Raises InputError where it cannot be used.
+    ``where`` is a path or URL; the tables are made or brought up to date. An SQLite file that is not there is made,
+    or refused without ``make``. Raises InputError where it cannot be used.
     """
 
-    def __init__(self, where: str) -> None:
-        url = _url(where)
+    def __init__(self, where: str, *, make: bool = True) -> None:
+        url = _url(where, make)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         options: dict[str, Any] = {} if self.is_sqlite else {"pool_pre_ping": True, "pool_size": 10}
         self.engine = sa.create_engine(url, **options)
@@ -160,13 +161,15 @@ class Storage:
             command.upgrade(config, "head")
 
 
-def _url(where: str) -> sa.URL:
+def _url(where: str, make: bool) -> sa.URL:
     if where.startswith(("postgresql://", "postgres://")):
         return make_url(where).set(drivername="postgresql+psycopg")
     if "://" in where and not where.startswith("sqlite:///"):
         raise InputError("database: expected a path or a postgresql:// URL")
     path = Path(where.removeprefix("sqlite:///")).expanduser()
     try:
+        if not make and not path.exists():
+            raise InputError(f"database {path}: there is no such file")
         path.parent.mkdir(parents=True, exist_ok=True)
         # Made by ourselves, so that nobody else on the machine may read it.
         path.touch(mode=0o600)

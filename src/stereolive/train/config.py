@@ -11,9 +11,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stereolive.depth import LIVENESS_CHANNELS
 from stereolive.errors import InputError, MissingExtraError
 
 PRECISIONS = ("float32", "bfloat16")
+
+Limits = dict[str, tuple[float, float]]
+STAGE_LIMITS: Limits = {
+    "steps": (0, 10**8),
+    "batch": (1, 10**5),
+    "learning_rate": (0, 1),
+    "weight_decay": (0, 1),
+    "average_decay": (0, 1),
+}
+DEPTH_LIMITS: Limits = {
+    "whole_share": (0, 1),
+    "whole_batch": (1, 10**5),
+    "gradient_norm": (1e-6, 1e6),
+    "ramp_share": (0, 1),
+    "max_shift": (1, 64),
+}
+LIVENESS_LIMITS: Limits = {
+    "variants": (1, 100),
+    "dropout": (0, 0.99),
+    "species_weight": (0, 1000),
+    "cell_weight": (0, 1000),
+}
+RUN_LIMITS: Limits = {
+    "seed": (0, 2**63 - 1),
+    "threads": (0, 1024),
+    "workers": (1, 1024),
+    # More would leave a run of days without a checkpoint, and no number at all would too.
+    "checkpoint_minutes": (0, 24 * 60),
+}
+"""What a field may hold, both ends among it; of those that a stage has."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +79,11 @@ class DepthStage:
     max_shift: int = 6
     """The search reaches this many quarter-resolution pixels (four crop pixels each) to either side."""
 
+    def __post_init__(self) -> None:
+        _within(self, "depth", STAGE_LIMITS | DEPTH_LIMITS)
+        _multiple_of_16("depth.width", self.width, 16)
+        _multiple_of_16("depth.window_px", self.window_px, 64)
+
 
 @dataclass(frozen=True)
 class LivenessStage:
@@ -80,6 +116,14 @@ class LivenessStage:
     channels: tuple[str, ...] = ()
     """Names of the input channels to use, of ``depth.LIVENESS_CHANNELS``; empty for all. For ablations."""
 
+    def __post_init__(self) -> None:
+        _within(self, "liveness", STAGE_LIMITS | LIVENESS_LIMITS)
+        _multiple_of_16("liveness.width", self.width, 16)
+        for name in self.channels:
+            if name not in LIVENESS_CHANNELS:
+                known = ", ".join(LIVENESS_CHANNELS)
+                raise InputError(f"liveness.channels: there is no {name}; known are {known}")
+
 
 @dataclass(frozen=True)
 class JointStage:
@@ -93,6 +137,9 @@ class JointStage:
     """Highest rate of AdamW, cosine."""
     depth_weight: float = 1.0
     """Of the depth losses against the liveness loss."""
+
+    def __post_init__(self) -> None:
+        _within(self, "joint", STAGE_LIMITS | {"depth_weight": (0, 1000)})
 
 
 @dataclass(frozen=True)
@@ -144,9 +191,10 @@ class TrainConfig:
     """Whether only the depth network is taken from ``init``, and the liveness model starts anew."""
 
     def __post_init__(self) -> None:
-        for name, side in (("crop_px", self.crop_px), ("depth.window_px", self.depth.window_px)):
-            if side % 16 or side < 64:
-                raise InputError(f"{name}: expected a multiple of 16 from 64 on, got {side}")
+        _within(self, "", RUN_LIMITS)
+        _multiple_of_16("crop_px", self.crop_px, 64)
+        if self.out.name in ("", ".."):
+            raise InputError(f"out: expected the name of a folder to write, got {str(self.out)!r}")
         if not 0 <= self.liveness.init_share < 1:
             raise InputError(f"liveness.init_share: expected 0 to less than 1, got {self.liveness.init_share}")
         if self.stored_px < self.crop_px:
@@ -181,6 +229,18 @@ ADAPTATION: Mapping[str, Any] = {
 presentations of one rig do not wash away what the model knows of others."""
 
 
+def _within(stage: Any, prefix: str, limits: Limits) -> None:
+    for name, (low, high) in limits.items():
+        value = getattr(stage, name, low)
+        if not low <= value <= high:  # nothing is within them that is no number
+            raise InputError(f"{prefix}{'.' if prefix else ''}{name}: expected {low:g} to {high:g}, got {value:g}")
+
+
+def _multiple_of_16(name: str, value: int, least: int) -> None:
+    if value % 16 or value < least:
+        raise InputError(f"{name}: expected a multiple of 16 from {least} on, got {value}")
+
+
 def load_config(path: str | Path | None, **given: Any) -> TrainConfig:
     """The configuration in a YAML file, with ``given`` values on top; ``ADAPTATION`` for one that
     starts from a model without a file. Raises InputError for a mistyped key or value."""
@@ -196,7 +256,8 @@ def load_config(path: str | Path | None, **given: Any) -> TrainConfig:
         where = f"configuration {path}"
         try:
             data = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        # A date that is none is a ValueError to YAML, and brackets without end are too deep for it.
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise InputError(f"{where}: cannot be read ({' '.join(str(error).split())[:100]})") from None
     if isinstance(data, dict):
         data = {**data, **given}

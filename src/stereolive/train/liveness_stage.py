@@ -16,11 +16,10 @@ from torch.nn import functional
 
 from stereolive.data.crops import CropRow
 from stereolive.data.manifest import BONA_FIDE
-from stereolive.depth import LIVENESS_CHANNELS, face_ellipse
-from stereolive.errors import InputError
+from stereolive.depth import face_ellipse
 from stereolive.nets.liveness import Answers, LivenessNetwork, LivenessTraining
 from stereolive.train.cache import VIEW_UNIT, Items, LivenessInputs
-from stereolive.train.config import LivenessStage, TrainConfig
+from stereolive.train.config import TrainConfig
 from stereolive.train.liveness_augment import (
     LivenessBatch,
     augmented,
@@ -77,7 +76,7 @@ def train_liveness(
     stage = config.liveness
     kinds = kind_numbers(rows, train)
     torch.manual_seed(config.seed)
-    model = LivenessTraining(LivenessNetwork(len(kinds), used_channels(stage), stage.width, stage.dropout))
+    model = LivenessTraining(LivenessNetwork(len(kinds), stage.channels, stage.width, stage.dropout))
     if start is not None:
         start.start_liveness(model, list(kinds))
     begun = {name: entry.to(where.device, copy=True) for name, entry in model.network.state_dict().items()}
@@ -198,14 +197,6 @@ def temperature(logits: NDArray[np.float64], bona_fide: NDArray[np.bool_]) -> fl
         return float(losses[bona_fide].mean() + losses[~bona_fide].mean())
 
     return float(min(candidates, key=log_loss))
-
-
-def used_channels(stage: LivenessStage) -> tuple[str, ...]:
-    """The channels that the configuration names; none for all of them."""
-    for name in stage.channels:
-        if name not in LIVENESS_CHANNELS:
-            raise InputError(f"liveness.channels: there is no {name}; known are {', '.join(LIVENESS_CHANNELS)}")
-    return stage.channels
 
 
 def as_tensors(items: Items) -> tuple[Tensor, Tensor, Tensor]:

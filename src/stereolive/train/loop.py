@@ -11,6 +11,7 @@ import ctypes
 import json
 import math
 import os
+import pickle
 import sys
 import time
 import weakref
@@ -32,6 +33,8 @@ from stereolive.errors import InputError
 
 Item = TypeVar("Item")
 LOG_EVERY = 50
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, IndexError, pickle.UnpicklingError)
+"""What ``torch.load`` raises of a file that is damaged or none of its own."""
 WARM_SHARE = 0.03
 
 
@@ -336,8 +339,12 @@ def _resume(
 ) -> tuple[int, Best | None]:
     if not path.exists():
         return 0, None
-    state = torch.load(path, map_location=where.device, weights_only=True)
-    if state["signature"] != json.dumps(signature, sort_keys=True):
+    try:
+        state = torch.load(path, map_location=where.device, weights_only=True)
+        begun = state["signature"]
+    except (*UNREADABLE, KeyError, TypeError):
+        raise InputError(f"{path}: cannot be read; delete it to begin the stage again") from None
+    if begun != json.dumps(signature, sort_keys=True):
         raise InputError(
             f"{path}: is of a run with another configuration or other data; choose another --out or delete it"
         )

@@ -27,7 +27,7 @@ from stereolive.nets.depth import STRIDE, DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork
 from stereolive.quality import QualityThresholds
 from stereolive.runtime import Network
-from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, sha256
+from stereolive.store import DEPTH_FILE, LIVENESS_FILE, Model, check_savable, sha256
 from stereolive.train.cache import LivenessInputs, Variation, cache_folder, cache_inputs, seen_through
 from stereolive.train.config import TrainConfig
 from stereolive.train.depth_stage import depth_errors, train_depth, with_depth
@@ -35,7 +35,7 @@ from stereolive.train.export import export_depth, export_liveness
 from stereolive.train.joint_stage import train_jointly
 from stereolive.train.liveness_stage import kind_numbers, logits_of, temperature, train_liveness
 from stereolive.train.loop import Log, Machine, machine, main_first
-from stereolive.train.split import check_coverage, coverage_table, split, without_test
+from stereolive.train.split import check_apart, check_coverage, coverage_table, split, without_test
 from stereolive.train.threshold import area_under_curve, operating_points, rates_at
 from stereolive.train.weights import Weights
 
@@ -54,9 +54,17 @@ def train(config: TrainConfig) -> Model:
         if given and config.init is None:
             raise InputError(f"{name}: needs a model that training starts from (init)")
     where = machine(config.device, config.threads, config.precision)
+    # What cannot end well is refused before anything is cut.
+    check_savable(config.name, config.out)
     if config.init is not None:
-        Weights.of_model(config.init)  # a model that cannot be started from is refused before anything is cut
-    manifest = without_test(joined(Manifest.read(config.manifest), [Manifest.read(path) for path in config.also]))
+        Weights.of_model(config.init)
+        needed = Model.load(config.init).crop_size
+        if config.stored_px < needed:
+            raise InputError(f"stored_px: expected at least {needed}, the crop of the model that training starts from")
+    everything = joined(Manifest.read(config.manifest), [Manifest.read(path) for path in config.also])
+    check_apart(everything)
+    manifest = without_test(everything)
+    check_coverage(manifest.presentations)
     config.work.mkdir(parents=True, exist_ok=True)
     log = Log(config.work / "metrics.jsonl", where)
     cutting = Cutting(config.crop_px, config.stored_px)
@@ -67,6 +75,10 @@ def train(config: TrainConfig) -> Model:
 def train_on_crops(crops: Crops, config: TrainConfig, where: Machine, log: Log) -> Model:
     """The stages, on crops already cut."""
     log.say_table(coverage_table(crops.rows))
+    skipped = crops.skipped()
+    if skipped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
+        log.say(f"{skipped.total()} further presentations are left out: {reasons}")
     check_coverage(crops.rows)
     sides = split(crops.rows, config.validation_share, config.seed)
     learning, validating = sides["train"], sides["validation"]

@@ -17,26 +17,45 @@ Side = Literal["train", "validation"]
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "dev": "validation", "test": None}
 
 
-def check_coverage(rows: Sequence[CropRow]) -> None:
+def check_coverage(rows: Sequence[CropRow | Presentation]) -> None:
     """Refuse data from which only a light or a material would be learned. Raises InputError."""
-    labels = Counter(row.label for row in rows)
+    labels = Counter(row.label or "" for row in rows)
     if labels[""]:
         raise InputError(f"training needs labels: {labels['']} of {len(rows)} presentations have none")
     for label in (BONA_FIDE, "attack"):
         if not labels[label]:
             raise InputError(f"training needs bona fide presentations and attacks: there is no {label}")
-    illuminations = {row.illumination for row in rows if row.illumination}
+    # Two spellings are no two lights.
+    illuminations = {row.illumination.strip().lower() for row in rows} - {""}
     if len(illuminations) < 2:
         raise InputError(
             f"training needs at least two illuminations, got {_listed(illuminations)}: the model would learn the "
             "light, not the face; record the same kinds of presentations under another one"
         )
-    materials = {row.material for row in rows if row.label != BONA_FIDE and row.material}
+    materials = {row.material.strip().lower() for row in rows if row.label != BONA_FIDE} - {""}
     if len(materials) < 2:
         raise InputError(
             f"training needs attacks of at least two materials, got {_listed(materials)}: the model would learn that "
             "material, not attacks; add instruments of another one"
         )
+
+
+def check_apart(manifest: Manifest) -> None:
+    """Refuse a column ``split`` by which a face or an instrument is on two sides. Raises InputError.
+
+    The rows of test splits count too, which ``without_test`` leaves out.
+    """
+    own = [entry for entry in manifest if not entry.further.get(FURTHER_MANIFEST) and entry.further.get("split")]
+    for name in ("subject_id", "instrument_id"):
+        seen: dict[str, str] = {}
+        for entry in own:
+            side = NAMES.get(entry.further["split"]) or entry.further["split"]
+            value = entry.subject_id if name == "subject_id" else entry.further.get(name, "")
+            if value and seen.setdefault(value, side) != side:
+                raise InputError(
+                    f"manifest {manifest.path}: {name} {value!r} is in the splits {seen[value]} and {side}; none may "
+                    "be in two of them"
+                )
 
 
 def coverage_table(rows: Sequence[CropRow]) -> Table:
@@ -94,12 +113,18 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
                 f"the {side} side of the split needs bona fide presentations and attacks, got {_listed(labels)}; "
                 "more subjects, another seed or a column split helps"
             )
-    shared = {rows[index].subject_id for index in result["train"]} & {
-        rows[index].subject_id for index in result["validation"]
-    }
-    if shared:
-        raise InputError(f"the split has subject {min(shared)!r} on both sides")
+    for name in ("subject_id", "instrument_id"):
+        shared = {_named(rows[index], name) for index in result["train"]} & {
+            _named(rows[index], name) for index in result["validation"]
+        }
+        if shared - {""}:
+            raise InputError(f"the split has {name} {min(shared - {''})!r} on both sides")
+    check_coverage([rows[index] for index in result["train"]])
     return result
+
+
+def _named(row: CropRow, column: str) -> str:
+    return row.subject_id if column == "subject_id" else row.further.get(column, "")
 
 
 def _learned_side(further: Mapping[str, str]) -> str | None:

@@ -14,7 +14,7 @@ from stereolive.errors import InputError, ModelError
 from stereolive.nets.depth import DepthNetwork
 from stereolive.nets.liveness import LivenessNetwork, LivenessTraining
 from stereolive.store import WEIGHTS_FILE, Model, sha256
-from stereolive.train.loop import save_atomically
+from stereolive.train.loop import UNREADABLE, save_atomically
 
 WEIGHTS_FORMAT = "stereolive-weights/1"
 
@@ -41,7 +41,7 @@ class Weights:
             if state["format"] != WEIGHTS_FORMAT:
                 raise ModelError(f"model {folder}: {WEIGHTS_FILE} is of another format")
             return cls(state["depth"], state["liveness"], tuple(state["kinds"]), sha256(path))
-        except (KeyError, TypeError, RuntimeError, EOFError, OSError, ValueError):
+        except (*UNREADABLE, KeyError, TypeError):
             raise ModelError(f"model {folder}: {WEIGHTS_FILE} cannot be read") from None
 
     def save(self, folder: Path) -> None:

@@ -21,6 +21,7 @@ from stereolive.sources import PairSource, open_source
 from stereolive.sources.arguments import add_source_options, source_options
 from stereolive.watch.display import Page, describe, picture_of, write_sheet
 from stereolive.watch.fusion import FusionRules, Outcome
+from stereolive.watch.ports import port
 from stereolive.watch.recording import Recorder
 from stereolive.watch.sequence import SequenceThresholds
 from stereolive.watch.watcher import Moment, Watcher
@@ -48,7 +49,7 @@ def add_commands(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="decisions as JSON lines")
     parser.add_argument("--once", action="store_true", help="stop after the first decision")
     parser.add_argument("--headless", action="store_true", help="open no window")
-    parser.add_argument("--page", type=int, metavar="PORT", help="show the live picture on a page of this machine")
+    parser.add_argument("--page", type=port, metavar="PORT", help="show the live picture on a page of this machine")
     parser.add_argument("--sheet", metavar="OUT.png", help="write pictures of the first pairs and of every decision")
     rules = parser.add_argument_group("fusion")
     rules.add_argument(
@@ -67,6 +68,10 @@ def add_commands(subparsers: Any) -> None:
     recording.add_argument("--subject", default="", help="the person's number or pseudonym")
     recording.add_argument("--label", default="", choices=["", "bona_fide", "attack"])
     recording.add_argument("--species", default="", help="the attack's PAI species")
+    recording.add_argument("--material", default="", metavar="NAME", help="what the attack's instrument is made of")
+    recording.add_argument(
+        "--instrument", default="", metavar="ID", help="which print, device or mask it is; one of its own for each"
+    )
     recording.add_argument("--illumination", default="")
     add_source_options(parser)
     parser.set_defaults(handler=run)
@@ -180,8 +185,8 @@ def _rig(arguments: argparse.Namespace, say: Any) -> tuple[Rig, bool]:
 
 def _recorder(arguments: argparse.Namespace, rig: Rig) -> Recorder | None:
     if not arguments.record:
-        if arguments.consent or arguments.subject:
-            raise InputError("watch: --consent and --subject belong to --record DIR")
+        if arguments.consent or arguments.subject or arguments.material or arguments.instrument:
+            raise InputError("watch: --consent, --subject, --material and --instrument belong to --record DIR")
         return None
     return Recorder(
         arguments.record,
@@ -190,5 +195,7 @@ def _recorder(arguments: argparse.Namespace, rig: Rig) -> Recorder | None:
         subject_id=arguments.subject,
         label=arguments.label,
         pai_species=arguments.species,
+        material=arguments.material,
+        instrument_id=arguments.instrument,
         illumination=arguments.illumination,
     )

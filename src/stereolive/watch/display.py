@@ -105,6 +105,8 @@ class Page:
         try:
             # Faces are nobody else's business: this machine only.
             self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        except OverflowError:
+            raise InputError(f"page: port {port} cannot be used (expected 0 to 65535)") from None
         except OSError as error:
             raise InputError(f"page: port {port} cannot be used ({error.strerror or error})") from None
         self._server.daemon_threads = True
