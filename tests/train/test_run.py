@@ -426,7 +426,7 @@ def test_too_narrow_data_are_refused_before_anything_is_trained(crop_folder: Pat
 def test_what_cannot_be_saved_is_refused_before_anything_is_cut(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for changes, says in (({"out": tmp_path / "file"}, "is a file"), ({"name": "a b"}, "name: expected letters")):
-        config = _config(tmp_path / "m", 0, **changes)
+        config = dataclasses.replace(_config(tmp_path / "m", 0), **changes)
         with pytest.raises(ModelError, match=says):
             train(config)
         assert not config.work.exists()
