@@ -103,6 +103,13 @@ def _spread_mm(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high) if rng.random() < 0.65 else rng.uniform(0.0, 3.0))
 
 
+def _sheen(rng: np.random.Generator, low: float, high: float) -> float:
+    """Mirrored share of light from straight ahead: mostly from ``low`` to ``high``; but masks are powdered as actors'
+    faces are, so that a dull face is no sign of skin, nor of paper."""
+    powder = float(rng.uniform(0.03, 0.5)) if rng.random() < 0.2 else 1.0
+    return float(rng.uniform(low, high)) * powder
+
+
 def _speckle(rng: np.random.Generator) -> Speckle | None:
     """What makers put in or on to imitate skin: fibres as red as blood, pigments as brown as melanin, which fade
     towards near-infrared as those do, or something that does not. Without it, what the visible sensor alone sees
@@ -130,7 +137,7 @@ def build_soft_mask(kit: Kit) -> Built:
         base,
         _paints(kit, base, rng.uniform(0.3, 1.0)),
         noise_image(rng, 128, rng.uniform(0.8, 1.6)),
-        rng.uniform(0.028, 0.05),
+        _sheen(rng, 0.028, 0.05),
         rng.uniform(0.22, 0.6),
         rng.uniform(0.01, 0.08) if rng.random() < 0.6 else rng.uniform(0.08, 0.2),
         rng.uniform(40, 140),
@@ -162,7 +169,7 @@ def build_rigid(kit: Kit) -> Built:
         base,
         _paints(kit, base, 1.0) if painted else {},
         noise_image(rng, 128, 1.0),
-        rng.uniform(0.035, 0.05),
+        _sheen(rng, 0.035, 0.05),
         rng.uniform(0.12, 0.6),
         rng.uniform(0.0, 0.04),
         rng.uniform(40, 120),
@@ -196,7 +203,7 @@ def build_bust(kit: Kit) -> Built:
         base,
         _paints(kit, base, 1.0) if coloured else {},
         noise_image(rng, 128, 1.0),
-        rng.uniform(0.02, 0.04) if plaster else 0.045,
+        _sheen(rng, 0.02, 0.04) if plaster else _sheen(rng, 0.04, 0.05),
         rng.uniform(0.5, 1.0) if plaster else rng.uniform(0.08, 0.4),
         rng.uniform(0.0, 0.05),
         rng.uniform(50, 150),

@@ -263,7 +263,7 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
     views: list[View] = []
     for camera, sensor in zip(cameras, sensors, strict=True):
         names = ("near_infrared",) if sensor.near_infrared else ("blue", "green", "red")
-        view = scene.render(camera, sensor.response, names)
+        view = scene.render(camera, sensor.response, names, sensor.mirrored)
         views.append(view)
         text, box = _box(camera, face)
         boxes.append(text)

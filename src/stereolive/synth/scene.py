@@ -84,8 +84,8 @@ class Scene:
                 regions[start : start + len(weight), names.index(name)] = weight
         return regions
 
-    def render(self, camera: Pinhole, response: Spectrum, names: tuple[str, ...]) -> View:
-        """The scene through a sensor of spectral ``response`` (C, 61)."""
+    def render(self, camera: Pinhole, response: Spectrum, names: tuple[str, ...], mirrored: float = 1.0) -> View:
+        """The scene through a sensor of spectral ``response`` (C, 61), which sees a share of what surfaces mirror."""
         center, _ = self.sphere
         weights = response * typical_spectrum(self.lighting, np.asarray(center, np.float64))
         channels = SensorChannels(names, weights / weights.sum(axis=1, keepdims=True), response)
@@ -170,7 +170,7 @@ class Scene:
             if look.scattering_mm is not None:
                 radius = np.asarray(look.scattering_mm) * camera.focal_px / z
                 diffuse = scatter(pixel, (camera.height, camera.width), diffuse, radius)
-            value = diffuse * look.albedo + glossy
+            value = diffuse * look.albedo + mirrored * glossy
             if look.emission is not None:
                 value = value + look.emission
             radiance[pixel] += value * points.weight[own, None]

@@ -68,6 +68,7 @@ class Sensor:
     bits: int  # stored depth: 8, or 10 / 12 in a 16-bit file
     jpeg_quality: int  # 0: PNG
     as_colour: bool  # a near-infrared picture stored with three equal channels
+    mirrored: float  # share of mirrored light that it sees: less where it and its lamp have crossed polarisers
 
 
 def draw_sensor(rng: np.random.Generator, near_infrared: bool, led_nm: float) -> Sensor:
@@ -94,6 +95,7 @@ def draw_sensor(rng: np.random.Generator, near_infrared: bool, led_nm: float) ->
         bits=int(rng.choice([10, 12])) if deep else 8,
         jpeg_quality=0 if deep or rng.random() < 0.45 else int(rng.integers(60, 99)),
         as_colour=bool(near_infrared and not deep and rng.random() < 0.3),
+        mirrored=float(rng.uniform(0.02, 0.6)) if near_infrared and rng.random() < 0.2 else 1.0,
     )  # fmt: skip
 
 

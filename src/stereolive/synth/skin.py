@@ -208,7 +208,7 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "pore": float(np.clip(np.exp(rng.normal(np.log(0.03), 0.6)), 0.008, 0.13)),
         "relief": float(rng.uniform(0.0, 0.3) if rng.random() < 0.15 else rng.uniform(0.2, 2.4)),
         "age": old**1.5 * float(np.clip(rng.lognormal(0.2, 0.5), 0.3, 2.8)),
-        "oil": float(rng.lognormal(-0.2, 0.3)) if rng.random() < 0.88 else float(rng.uniform(1.2, 2.2)),
+        "oil": _oil(rng),
         "oil_zone": float(rng.uniform(0.0, 0.9)),
         "roughness": float(rng.uniform(0.24, 0.65)),
         "f0": 0.028,
@@ -235,6 +235,14 @@ def _draw_numbers(rng: np.random.Generator, group: int) -> dict[str, float]:
         "blush": float(rng.uniform(0.1, 0.45)) if made_up and rng.random() < 0.6 else 0.0,
         "grey": old,
     }
+
+
+def _oil(rng: np.random.Generator) -> float:
+    """Gloss of skin, 1 as most have it: some shine, and some are powdered, or dry."""
+    kind = rng.random()
+    if kind < 0.12:
+        return float(rng.uniform(1.2, 2.2))
+    return float(rng.uniform(0.03, 0.5) if kind < 0.35 else rng.lognormal(-0.2, 0.3))
 
 
 def draw_skin(rng: np.random.Generator, head_source: str, group: int | None, folder: Path | None) -> Skin:
