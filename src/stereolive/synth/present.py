@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ SPECIES_SHARES = {
     "mask_plaster": 0.9, "mannequin_head": 0.9, "partial_paper": 1.0, "funny_glasses": 0.8,
 }  # fmt: skip
 ILLUMINATION_SHARES = (0.27, 0.16, 0.14, 0.14, 0.15, 0.14)
+TWINS_SHARE = 0.6
+"""How many rigs of two sensors of one kind have two of one model, exposed as one."""
 BURNT_OUT_SHARE, BURNT_OUT_EV = 0.35, (0.6, 2.3)
 """How many near-infrared pictures are taken with a lamp too bright for the exposure, and by how much: up to half of the
 face is then white."""
@@ -137,34 +139,46 @@ def _box(camera: Pinhole, points_mm: FloatArray) -> tuple[str, NDArray[np.int64]
     return " ".join(map(str, box)), box
 
 
+class Metering(NamedTuple):
+    """How an automatic exposure goes about one picture."""
+
+    place: int  # 0: the face, 1: the middle, 2: everything
+    care: float  # for the face, where another place is metered
+    error_ev: float
+
+
+def _metering(rng: np.random.Generator, near_infrared: bool) -> Metering:
+    place = int(rng.choice(3, p=[0.7, 0.18, 0.12]))
+    error_ev = float(np.clip(rng.normal(0, 0.65), -1.6, 1.6))
+    if rng.random() < 0.15:  # fixed exposure, or an LED that the automatic one does not follow
+        error_ev = float(rng.uniform(-2.6, 2.4))
+    if near_infrared and rng.random() < BURNT_OUT_SHARE:
+        error_ev = float(rng.uniform(*BURNT_OUT_EV))
+    return Metering(place, float(rng.choice([0.45, 0.15], p=[0.75, 0.25])), error_ev)
+
+
 def _exposure(
     rng: np.random.Generator,
     camera: Pinhole,
     box: NDArray[np.int64],
     white: FloatArray,
     flicker: float,
-    near_infrared: bool,
+    metering: Metering,
 ) -> Exposure:
     meter = np.zeros((camera.height, camera.width), bool)
-    mode = rng.choice(3, p=[0.7, 0.18, 0.12])
     x, y, w, h = box
-    if mode == 0:
+    if metering.place == 0:
         meter[y : y + h, x : x + w] = True
-    elif mode == 1:
+    elif metering.place == 1:
         meter[camera.height // 4 : -camera.height // 4, camera.width // 4 : -camera.width // 4] = True
     else:
         meter[:] = True
     moving = rng.random() < 0.15
-    error_ev = float(np.clip(rng.normal(0, 0.65), -1.6, 1.6))
-    if rng.random() < 0.15:  # fixed exposure, or an LED that the automatic one does not follow
-        error_ev = float(rng.uniform(-2.6, 2.4))
-    if near_infrared and rng.random() < BURNT_OUT_SHARE:
-        error_ev = float(rng.uniform(*BURNT_OUT_EV))
     return Exposure(
         meter=meter,
         face=(slice(y, y + h), slice(x, x + w)),
-        care=float(rng.choice([0.45, 0.15], p=[0.75, 0.25])),
-        error_ev=error_ev,
+        care=metering.care,
+        error_ev=metering.error_ev,
         white=white * np.exp(rng.normal(0, 0.07, len(white))).astype(np.float32),
         motion_px=tuple(rng.normal(0, 1.8, 2)) if moving else (0.0, 0.0),
         defocus_px=float(rng.uniform(0.3, 1.5)) if rng.random() < 0.18 else 0.0,
@@ -228,6 +242,11 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
     sensors = [
         draw_sensor(fixed_rig, camera.spectrum == "near_infrared", led_nm) for camera in (written.first, written.second)
     ]
+    # Both of one model and exposed as one, as the two of a stereo module are: without such pairs, views that agree well
+    # would be a sign of paper.
+    twins = written.first.spectrum == written.second.spectrum and bool(fixed_rig.random() < TWINS_SHARE)
+    if twins:
+        sensors[1] = replace(sensors[0], seed=sensors[1].seed)
     true = drifted(rng, written)
     cameras = pinholes(true)
 
@@ -261,6 +280,7 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
     files: list[tuple[str, bytes]] = []
     boxes: list[str] = []
     views: list[View] = []
+    metering: Metering | None = None
     for camera, sensor in zip(cameras, sensors, strict=True):
         names = ("near_infrared",) if sensor.near_infrared else ("blue", "green", "red")
         view = scene.render(camera, sensor.response, names, sensor.mirrored)
@@ -269,7 +289,9 @@ def present(settings: Settings, population: Population, index: int) -> Presentat
         boxes.append(text)
         white = (sensor.response @ typical_spectrum(lighting, middle)).astype(np.float32)
         flicker = lighting.flicker if sensor.near_infrared else 0.0
-        picture = expose(rng, sensor, view.radiance, _exposure(rng, camera, box, white, flicker, sensor.near_infrared))
+        if metering is None or not twins:
+            metering = _metering(rng, sensor.near_infrared)
+        picture = expose(rng, sensor, view.radiance, _exposure(rng, camera, box, white, flicker, metering))
         files.append(encode(sensor, picture))
     depth_mm = views[0].depth_mm
     depth = _png(np.round(np.where(depth_mm < 6553.0, depth_mm, 0) * 10).astype(np.uint16))
