@@ -50,7 +50,7 @@ def check_apart(manifest: Manifest) -> None:
         seen: dict[str, str] = {}
         for entry in own:
             side = NAMES.get(entry.further["split"]) or entry.further["split"]
-            value = entry.subject_id if name == "subject_id" else entry.further.get(name, "")
+            value = _named(entry, name)
             if value and seen.setdefault(value, side) != side:
                 raise InputError(
                     f"manifest {manifest.path}: {name} {value!r} is in the splits {seen[value]} and {side}; none may "
@@ -114,16 +114,15 @@ def split(rows: Sequence[CropRow], validation_share: float, seed: int) -> dict[S
                 "more subjects, another seed or a column split helps"
             )
     for name in ("subject_id", "instrument_id"):
-        shared = {_named(rows[index], name) for index in result["train"]} & {
-            _named(rows[index], name) for index in result["validation"]
-        }
-        if shared - {""}:
-            raise InputError(f"the split has {name} {min(shared - {''})!r} on both sides")
+        train, validation = ({_named(rows[index], name) for index in result[side]} for side in names)
+        shared = (train & validation) - {""}
+        if shared:
+            raise InputError(f"the split has {name} {min(shared)!r} on both sides")
     check_coverage([rows[index] for index in result["train"]])
     return result
 
 
-def _named(row: CropRow, column: str) -> str:
+def _named(row: CropRow | Presentation, column: str) -> str:
     return row.subject_id if column == "subject_id" else row.further.get(column, "")
 
 
